@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* Checkpoints: named tensors in a file. Opened directly as users have them, .safetensors or torch's zip format; recognised by
+ * content, mapped where possible, never trusted. Pickle is interpreted by an allow-list; nothing in a file is ever executed. */
+#ifndef WEIGHTS_STORE_H
+#define WEIGHTS_STORE_H
+
+#include "engine/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { WT_MAX_RANK = 8 };
+
+typedef enum wt_dtype { WT_F32, WT_F64, WT_F16, WT_BF16, WT_I64, WT_I32, WT_I16, WT_I8, WT_U8, WT_BOOL } wt_dtype;
+
+/* The name of a dtype as PyTorch writes it ("float32"), and the bytes of one element. */
+const char *wt_dtype_name(wt_dtype dtype);
+size_t wt_dtype_size(wt_dtype dtype);
+
+typedef struct wt_tensor {
+    const char *name; /* owned by the store                                        */
+    wt_dtype dtype;
+    int rank;
+    int64_t dim[WT_MAX_RANK];
+    int64_t stride[WT_MAX_RANK]; /* in elements; row-major unless a torch file says otherwise */
+    const uint8_t *data;         /* the first element, in the mapped file          */
+} wt_tensor;
+
+typedef struct wt_store wt_store;
+
+/* Opens and checks a whole checkpoint. Every tensor lies inside the file; names are unique. wt_close(NULL) is fine. */
+en_status wt_open(const char *path, wt_store **out, en_error *e);
+void wt_close(wt_store *store);
+
+size_t wt_count(const wt_store *store);
+const wt_tensor *wt_at(const wt_store *store, size_t i); /* in the file's order, i < wt_count */
+const wt_tensor *wt_find(const wt_store *store, const char *name); /* NULL if absent */
+const char *wt_path(const wt_store *store);
+
+/* Copies elements first .. first+count-1, counted in row-major order, as float32; integers are refused. Several threads may read
+ * at once. What has been read is given back to the system: the pages of the file do not stay resident. */
+en_status wt_read(const wt_store *store, const wt_tensor *tensor, size_t first, size_t count, float *out, en_error *e);
+
+#endif
