@@ -1,5 +1,7 @@
 # make, make test, make help. Needs a C11 compiler, make and nothing else.
-CC       ?= gcc
+ifeq ($(origin CC),default)
+CC       := gcc
+endif
 CFLAGS   ?= -O2 -g
 SAN      ?=
 OMP      ?=
@@ -9,10 +11,6 @@ PREFIX   ?= /usr/local
 # One folder per variant, so that switching compiler or sanitizer rebuilds nothing else.
 BUILD := build-$(notdir $(CC))$(if $(SAN),-$(SAN))$(if $(OMP),-omp)
 ARCH  := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
-
-ifeq ($(origin CC),default)
-CC := gcc
-endif
 
 # Contraction is off: where a fused multiply-add is meant, vec.h says so, and every instruction set rounds alike.
 FLAGS := -std=c11 -D_GNU_SOURCE -I. -MMD -MP -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
