@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/* Fusing: in the prefix, batch norm, residual addition and activation become steps that a convolution does to its sums before it
+ * stores them. Batch norm stays a multiply-add of its own instead of going into the weights, so fusing changes no bit, weights are
+ * packed the same wherever the network is cut, and logits do not depend on the layer that is being explained.
+ *
+ * The last node of such a chain takes over the work of those before it; it keeps its place, its name and its consumers. */
+#include "engine/build.h"
+
+extern const en_op en_op_conv2d, en_op_linear, en_op_batch_norm, en_op_add;
+
+static int consumers(const en_graph *g, en_ref x)
+{
+    int count = 0;
+    for (int i = 0; i < g->nodes; i++) {
+        if (g->node[i].absorbed) continue;
+        for (int k = 0; k < g->node[i].inputs; k++) count += g->node[i].in[k] == x;
+        count += g->node[i].residual == x;
+    }
+    return count;
+}
+
+/* Whether x is a convolution or linear layer that may do one more step for its only consumer. */
+static int can_absorb(const en_graph *g, en_ref x)
+{
+    const en_node *n = &g->node[x];
+    return (n->op == &en_op_conv2d || n->op == &en_op_linear) && n->prepared && !n->tail && !n->cut && !n->output && n->act == KN_NONE &&
+           consumers(g, x) == 1;
+}
+
+/* Node `last` becomes the op of node `first`, inputs and all; its own step has been noted in *first by the caller. */
+static void take_over(en_graph *g, en_ref last, en_ref first)
+{
+    en_node *l = &g->node[last], *f = &g->node[first];
+    en_node n = *f;
+    n.name = l->name;
+    n.cut = l->cut;
+    n.tail = l->tail;
+    n.output = l->output;
+    f->absorbed = 1;
+    f->inputs = 0;
+    f->residual = EN_NONE;
+    *l = n;
+}
+
+static void fuse_node(en_graph *g, en_ref i)
+{
+    en_node *n = &g->node[i];
+    if (!n->op || n->tail) return;
+    en_node *f = &g->node[n->in[0]];
+    if (n->op == &en_op_batch_norm && n->prepared && can_absorb(g, n->in[0]) && !f->scale && f->residual < 0) {
+        f->scale = n->prepared;
+        f->shift = n->prepared + en_blocks(n->shape.dim[1]) * EN_LANES;
+        take_over(g, i, n->in[0]);
+    } else if (n->op == &en_op_add) {
+        /* The later of the two: the other one exists by then. */
+        int which = n->in[1] > n->in[0];
+        if (!can_absorb(g, n->in[which]) || g->node[n->in[which]].residual >= 0) which = !which;
+        f = &g->node[n->in[which]];
+        if (!can_absorb(g, n->in[which]) || f->residual >= 0) return;
+        f->residual = n->in[!which];
+        take_over(g, i, n->in[which]);
+    } else if (n->op->act && can_absorb(g, n->in[0])) {
+        f->act = n->op->act;
+        take_over(g, i, n->in[0]);
+    }
+}
+
+void en_fuse(en_graph *g)
+{
+    for (en_ref i = 0; i < g->nodes; i++) fuse_node(g, i);
+}

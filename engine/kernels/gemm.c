@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+/* Matrix product over pixels: register tiles of MR pixels by NV panels of 16 output channels. Pixels are read in place from NC16, where
+ * the rows of a tile are 64 bytes apart and each cache line is used up by 16 consecutive k; weights come packed in panels.
+ *
+ * Tile sizes: enough independent sums to hide the latency of the multiply-add, few enough to stay in registers together with
+ * NV vectors of weights. AVX-512 (32 registers): 7x64 = 28 sums. AVX2 (16): 6x16 = 12. NEON (32 of 4 lanes): 6x16 = 24. SSE: 2x16 = 8. */
+#include "engine/kernels/epilogue.h"
+
+enum {
+    K_BLOCK = 512,            /* k steps before the sums are parked in c: 512 * 64 columns * 4 bytes is an eighth of L2 */
+    MAX_MR = 14, MAX_NV = 4   /* of all tiles below */
+};
+
+/* The part of the sum that one pass covers: taps t0 .. t1-1, channels k0 .. k1-1 of each. */
+typedef struct span {
+    int t0, t1, k0, k1;
+    int first, last;
+} span;
+
+/* One tile. a, c: its first pixel; b: its first panel; o: its first output channel; biased: rows that get the bias. */
+INLINE void tile(const kn_gemm *g, const span *s, const float *a, const float *b, float *c, size_t o, int biased, const int MR, const int NV)
+{
+    vf acc[MAX_MR][MAX_NV * VN];
+    UNROLL for (int i = 0; i < MR; i++)
+        UNROLL for (int j = 0; j < NV * VN; j++)
+            acc[i][j] = s->first ? v_set(0) : v_load(c + i * g->c_row + j / VN * g->c_panel + j % VN * VW);
+    for (int t = s->t0; t < s->t1; t++) {
+        const float *panel = b + ((size_t)t * (size_t)g->depth + (size_t)s->k0) * 16;
+        const float *pixel = a + g->tap[t] + s->k0 / 16 * g->a_block;
+        for (int left = s->k1 - s->k0; left > 0; left -= 16, pixel += g->a_block) {
+            int steps = left < 16 ? left : 16;
+            for (int k = 0; k < steps; k++, panel += 16) {
+                vf w[MAX_NV * VN];
+                UNROLL for (int j = 0; j < NV * VN; j++) w[j] = v_load(panel + (size_t)(j / VN) * g->b_panel + j % VN * VW);
+                UNROLL for (int i = 0; i < MR; i++) {
+                    vf x = v_set(pixel[i * g->a_row + k]);
+                    UNROLL for (int j = 0; j < NV * VN; j++) acc[i][j] = v_fma(x, w[j], acc[i][j]);
+                }
+            }
+        }
+    }
+    UNROLL for (int i = 0; i < MR; i++)
+        UNROLL for (int j = 0; j < NV * VN; j++) {
+            float *to = c + i * g->c_row + j / VN * g->c_panel + j % VN * VW;
+            vf x = acc[i][j];
+            if (s->last) x = finish(&g->epilogue, x, o + (size_t)(j * VW), to - g->c, i < biased);
+            v_store(to, x);
+        }
+}
+
+typedef void tile_fn(const kn_gemm *g, const span *s, const float *a, const float *b, float *c, size_t o, int biased);
+
+#define TILE(mr, nv)                                                                                                        \
+    static void tile_##nv##x##mr(const kn_gemm *g, const span *s, const float *a, const float *b, float *c, size_t o, int biased) \
+    {                                                                                                                       \
+        tile(g, s, a, b, c, o, biased, mr, nv);                                                                             \
+    }
+
+TILE(1, 1) TILE(2, 1)
+#if defined __AVX512F__ || defined __AVX2__ || defined __aarch64__
+TILE(3, 1) TILE(4, 1) TILE(5, 1) TILE(6, 1)
+#endif
+#if defined __AVX512F__
+TILE(7, 1) TILE(8, 1) TILE(9, 1) TILE(10, 1) TILE(11, 1) TILE(12, 1) TILE(13, 1) TILE(14, 1)
+TILE(1, 2) TILE(2, 2) TILE(3, 2) TILE(4, 2) TILE(5, 2) TILE(6, 2) TILE(7, 2)
+TILE(8, 2) TILE(9, 2) TILE(10, 2) TILE(11, 2) TILE(12, 2) TILE(13, 2) TILE(14, 2)
+TILE(1, 4) TILE(2, 4) TILE(3, 4) TILE(4, 4) TILE(5, 4) TILE(6, 4) TILE(7, 4)
+#endif
+
+/* The widths in panels, widest first, and for each the tiles of 1 .. rows pixels. */
+static const struct {
+    int panels, rows;
+    tile_fn *tile[MAX_MR];
+} widths[] = {
+#if defined __AVX512F__
+    {4, 7, {tile_4x1, tile_4x2, tile_4x3, tile_4x4, tile_4x5, tile_4x6, tile_4x7}},
+    {2, 14, {tile_2x1, tile_2x2, tile_2x3, tile_2x4, tile_2x5, tile_2x6, tile_2x7, tile_2x8, tile_2x9, tile_2x10, tile_2x11, tile_2x12, tile_2x13, tile_2x14}},
+    {1, 14, {tile_1x1, tile_1x2, tile_1x3, tile_1x4, tile_1x5, tile_1x6, tile_1x7, tile_1x8, tile_1x9, tile_1x10, tile_1x11, tile_1x12, tile_1x13, tile_1x14}},
+#elif defined __AVX2__ || defined __aarch64__
+    {1, 6, {tile_1x1, tile_1x2, tile_1x3, tile_1x4, tile_1x5, tile_1x6}},
+#else
+    {1, 2, {tile_1x1, tile_1x2}},
+#endif
+};
+
+/* All pixels against one group of panels: rows are split into tiles of nearly equal height. */
+static void panel_group(const kn_gemm *g, const span *s, int panel, int width)
+{
+    int tiles = (g->rows + widths[width].rows - 1) / widths[width].rows;
+    const float *b = g->b + (size_t)panel * g->b_panel;
+    for (int run = 0; run < g->runs; run++)
+        for (int i = 0, row = 0; i < tiles; i++) {
+            int height = (g->rows - row) / (tiles - i);
+            widths[width].tile[height - 1](g, s, g->a + run * g->a_run + row * g->a_row, b,
+                                           g->c + run * g->c_run + row * g->c_row + panel * g->c_panel, (size_t)panel * 16,
+                                           g->epilogue.biased - row);
+            row += height;
+        }
+}
+
+void KN(gemm)(const kn_gemm *g)
+{
+    int whole_taps = g->depth < K_BLOCK ? K_BLOCK / g->depth : 1;
+    for (int panel = 0, width = 0; panel < g->panels; panel += widths[width].panels) {
+        while (widths[width].panels > g->panels - panel) width++;
+        span s = {.first = 1};
+        for (s.t0 = 0; s.t0 < g->taps; s.t0 = s.t1) {
+            s.t1 = s.t0 + whole_taps < g->taps ? s.t0 + whole_taps : g->taps;
+            for (s.k0 = 0; s.k0 < g->depth; s.k0 = s.k1) {
+                s.k1 = g->depth - s.k0 > K_BLOCK ? s.k0 + K_BLOCK : g->depth;
+                s.last = s.t1 == g->taps && s.k1 == g->depth;
+                panel_group(g, &s, panel, width);
+                s.first = 0;
+            }
+        }
+    }
+}

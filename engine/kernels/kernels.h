@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/* Kernels: the arithmetic that has to be fast. They know no threads, tensors or options; they get pointers and strides, counted in
+ * floats, and allocate nothing. Activations are NC16: channel block by channel block, 16 channels of a pixel together. Buffers
+ * hold whole blocks of 16, need the alignment of a float only, and inputs may not overlap outputs unless it says so. */
+#ifndef ENGINE_KERNELS_KERNELS_H
+#define ENGINE_KERNELS_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum kn_act { KN_NONE, KN_RELU, KN_RELU6 } kn_act;
+
+/* What happens to a sum before it is stored, in this order:  y = act(scale * (sum + bias) + shift + residual).
+ * Each pointer may be NULL, which leaves its step out. bias, scale and shift have one number per output channel (whole blocks). */
+typedef struct kn_epilogue {
+    const float *bias;
+    int biased;               /* rows that get the bias: the first ones; the others are tangents, which have no constants */
+    const float *scale, *shift; /* both or none */
+    const float *residual;    /* laid out like the output; it may be the output itself */
+    kn_act act;
+} kn_epilogue;
+
+/* Matrix product over an affine set of pixels, the inner part of convolution and linear layers:
+ *
+ *     sum[run][row][o] = sum over t < taps, k < depth of  a[run * a_run + row * a_row + tap[t] + k / 16 * a_block + k % 16]
+ *                                                       * b[o / 16 * b_panel + (t * depth + k) * 16 + o % 16]
+ *     c[run * c_run + row * c_row + o / 16 * c_panel + o % 16] = epilogue(sum)
+ *
+ * Each sum is one chain of fused multiply-adds in the order of (t, k), whatever the tile sizes: this is what makes results independent
+ * of vector width, batch and threads. `biased` of the epilogue counts the rows of each run. */
+typedef struct kn_gemm {
+    const float *a;
+    ptrdiff_t a_run, a_row, a_block;
+    const ptrdiff_t *tap;
+    int taps, depth;
+    const float *b;
+    size_t b_panel;
+    float *c;
+    ptrdiff_t c_run, c_row, c_panel;
+    int runs, rows, panels;
+    kn_epilogue epilogue;
+} kn_gemm;
+
+/* The transposed product on the same panels, for gradients; k < depth <= KN_T_DEPTH:
+ *
+ *     gx[row * gx_row + k / 16 * gx_block + k % 16] += sum over o of  b[o / 16 * b_panel + k * 16 + o % 16]
+ *                                                                   * gy[row * gy_row + o / 16 * gy_panel + o % 16]
+ *
+ * Sixteen partial sums over o % 16, then a fixed tree. */
+enum { KN_T_DEPTH = 64 };
+typedef struct kn_gemm_t {
+    const float *gy;
+    ptrdiff_t gy_row, gy_panel;
+    const float *b;
+    size_t b_panel;
+    int panels, depth, rows;
+    float *gx;
+    ptrdiff_t gx_row, gx_block;
+} kn_gemm_t;
+
+/* Depthwise convolution of one channel block of one image: x [h][w][16], weights [kh][kw][16], y [p][q][16]. The epilogue's channel
+ * pointers begin at this block; its `biased` is 1 or 0. */
+typedef struct kn_depthwise {
+    const float *x, *weights;
+    float *y;
+    int h, w, p, q, kh, kw, stride_h, stride_w, pad_h, pad_w;
+    kn_epilogue epilogue;
+} kn_depthwise;
+
+/* Max pooling of one channel block of one image; padding never wins; NaN wins. */
+typedef struct kn_pool {
+    const float *x;
+    float *y;
+    int h, w, p, q, kh, kw, stride_h, stride_w, pad_h, pad_w;
+} kn_pool;
+
+/* affine: y = scale * x + shift over pixels of one channel block, in place allowed; shift may be NULL.
+ * relu, relu6: over n floats (a multiple of 16), in place allowed. */
+typedef struct kn_table {
+    const char *name; /* of the instruction set */
+#define KERNEL(name, arguments) void(*name) arguments;
+#include "engine/kernels/kernels.def"
+#undef KERNEL
+} kn_table;
+
+#define KN_JOIN_(name, isa) kn_##name##_##isa
+#define KN_JOIN(name, isa) KN_JOIN_(name, isa)
+
+#ifdef ISA
+/* Inside a kernel's own file: KN(gemm) is kn_gemm_avx2, kn_gemm_avx512, ... */
+#define KN(name) KN_JOIN(name, ISA)
+#define KERNEL(name, arguments) void KN(name) arguments;
+#include "engine/kernels/kernels.def"
+#undef KERNEL
+#endif
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* exp: x = k ln2 + r with |r| <= ln2 / 2, e^r by its series, times 2^k.
+ * log: x = 2^k m with m in [sqrt(1/2), sqrt(2)), log m = 2 artanh(s) with s = (m-1)/(m+1), by its series in s^2. */
+#include "engine/math.h"
+
+#include <math.h>
+
+static const double ln2_high = 0x1.62e42feep-1, ln2_low = 0x1.a39ef35793c76p-33; /* ln2 in two parts, the first with 32 bits */
+
+double en_exp(double x)
+{
+    if (isnan(x)) return x;
+    if (x > 709.782712893384) return INFINITY;
+    if (x < -745.1332191019412) return 0;
+    double k = floor(x * 1.4426950408889634 + 0.5), high = x - k * ln2_high, low = k * ln2_low, r = high - low;
+    double term = 1, tail = 0; /* tail: e^r - 1 - r, smallest terms first */
+    double inverse[14];
+    for (int i = 2; i < 14; i++) inverse[i] = term = term / i;
+    for (int i = 13; i >= 2; i--) tail = tail * r + inverse[i];
+    tail = tail * r * r;
+    /* r itself was rounded: add back what was lost. */
+    double lost = (high - r) - low;
+    return ldexp(1 + (r + (tail + lost)), (int)k);
+}
+
+double en_log(double x)
+{
+    if (isnan(x) || x < 0) return NAN;
+    if (x == 0) return -INFINITY;
+    if (isinf(x)) return x;
+    int k;
+    double m = frexp(x, &k);
+    if (m < 0.70710678118654752) m = 2 * m, k--;
+    double f = m - 1, s = f / (2 + f), s2 = s * s, sum = 0;
+    for (int i = 25; i >= 3; i -= 2) sum = sum * s2 + 2.0 / i;
+    /* log m = 2s + s^3 (2/3 + ..), and 2s = f - s f */
+    double series = s * s2 * sum;
+    return k * ln2_high + (f - (s * f - (series + k * ln2_low)));
+}

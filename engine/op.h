@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/* What an op is: a shape rule and four rules of calculus. x value, dx tangent, gx gradient (adjoint), dgx tangent of the gradient;
+ * J the Jacobian at x. A rule that writes += adds into what is there.
+ *
+ * Adding an op: a row in ops.def, a block in ops/<family>.c, example cases in tests/engine/cases.c, a naive version in tests/naive.c. */
+#ifndef ENGINE_OP_H
+#define ENGINE_OP_H
+
+#include "engine/graph.h"
+#include "engine/kernels/kernels.h"
+
+enum { EN_MAX_INPUTS = 5 };
+
+typedef struct en_attr {
+    int kernel[2], stride[2], pad[2]; /* vertical, horizontal */
+    int groups;
+    int out[2];                       /* adaptive pooling: the output's height and width */
+    float eps;
+} en_attr;
+
+typedef struct en_node en_node;
+
+/* One evaluation of a rule. Pointers of inputs that are not differentiated are NULL (dx, gx, dgx). */
+typedef struct en_call {
+    const en_node *node;
+    const en_shape *in[EN_MAX_INPUTS]; /* shapes of the inputs; their batch is `images`, not dim[0] */
+    int images;                        /* tangents and adjoints of a linear op ride along as more images         */
+    int biased;                        /* the first `biased` images get constant terms; the others are tangents */
+    const float *x[EN_MAX_INPUTS], *dx[EN_MAX_INPUTS];
+    float *gx[EN_MAX_INPUTS], *dgx[EN_MAX_INPUTS];
+    float *y, *dy;
+    const float *gy, *dgy;
+    const float *residual;             /* what a fused op adds before it stores */
+    float *scratch, *worker_scratch;   /* as many floats as the shape rule asked for; the second once per worker */
+    en_pool *pool;
+    const kn_table *kernels;
+} en_call;
+
+typedef void en_rule(const en_call *c);
+
+typedef struct en_op {
+    const char *name;
+    en_status (*shape)(en_node *node, const en_shape *const in[], en_error *e); /* output shape and scratch, or why not */
+    en_status (*prepare)(en_graph *g, en_node *node, en_error *e);              /* turn constant parameters into blobs; may be NULL */
+    en_rule *fwd;  /* y    = f(x)                              */
+    en_rule *jvp;  /* dy   = J dx                              */
+    en_rule *vjp;  /* gx  += J' gy                             */
+    en_rule *dvjp; /* dgx += J' dgy + (D J[dx])' gy            */
+    /* Curvature in the first input, the others held fixed. EN_AFFINE promises that fwd applied to a tangent (with biased = 0) is the
+     * tangent, and that vjp needs no x: then value and tangent, or many adjoints, are one call with more images.
+     * EN_PIECEWISE_AFFINE: dvjp is vjp on dgy, and the rule may be NULL. */
+    en_curvature curvature;
+    unsigned packs; /* bit k: the blob made by prepare stands for input k, which is then not read */
+    kn_act act;     /* an activation that a kernel can apply before it stores                      */
+} en_op;
+
+struct en_node {
+    const en_op *op;   /* NULL: a leaf                                     */
+    const char *name;  /* of an explainable layer, or NULL                 */
+    const char *key;   /* of a parameter, or NULL                          */
+    int inputs;
+    en_ref in[EN_MAX_INPUTS];
+    en_attr attr;
+    en_shape shape;
+    size_t floats;                      /* of one copy of the value                           */
+    size_t scratch, worker_scratch;     /* floats; the first only where nothing was prepared  */
+    const float *prepared;              /* constant parameters as the kernel wants them       */
+    unsigned cut, tail;                 /* bit k: member of cut k; depends on cut k           */
+    int output;
+    int absorbed;                       /* evaluated inside another node                      */
+    /* Steps of later nodes that this one does before it stores (prefix only; see fuse.c). */
+    const float *scale, *shift;
+    en_ref residual;
+    kn_act act;
+    size_t value, adjoint;              /* offsets into the graph's memory; NO_MEMORY if none */
+    en_ref last_use;
+};
+
+#define EN_NO_MEMORY ((size_t)-1)
+
+/* Appends a node: checks that inputs exist, asks the op for the shape. Builders of ops are one call of this. */
+en_ref en_apply(en_graph *g, const en_op *op, const en_ref *in, int inputs, const en_attr *attr);
+
+/* For prepare rules. */
+en_node *en_node_at(en_graph *g, en_ref x);
+en_params *en_params_of(const en_graph *g);
+en_pool *en_pool_of(const en_graph *g);
+
+/* All ops, ended by NULL. */
+extern const en_op *const en_ops[];
+
+#endif

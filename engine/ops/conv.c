@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: MIT */
+/* Convolution, as every deep learning library has it: cross-correlation with zero padding,
+ *
+ *     y[n,o,p,q] = b[o] + sum over c, r, s of  w[o,c,r,s] x[n, c, p*stride + r - pad, q*stride + s - pad]
+ *
+ * A matrix product whose left side is read in place: no im2col. Where there is padding, a band of rows that fits the second-level cache is
+ * copied with a border of zeros into the worker's scratch. It is bilinear in x and w, so the four rules are the same product with
+ * other arguments. One channel per group (depthwise) has a kernel of its own. */
+#include "engine/ops.h"
+#include "engine/ops/panels.h"
+
+#include "engine/memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    BAND_FLOATS = 96 << 10, /* of input that a job keeps in cache: 384 KiB        */
+    JOBS = 16,              /* wanted at least, so that threads can share evenly  */
+    CHUNK = 4,              /* panels that a job takes at least: the widest tile  */
+    MAX_TAPS = 1024         /* largest window, in pixels                          */
+};
+
+typedef struct geometry {
+    int c, h, w, o, p, q, r, s, stride_h, stride_w, pad_h, pad_w;
+    int blocks, depthwise;
+    size_t x_image, y_image; /* floats */
+    panel_form form;
+} geometry;
+
+static geometry geometry_of(const en_node *n, const en_shape *x, const en_shape *w)
+{
+    const en_attr *a = &n->attr;
+    geometry m = {x->dim[1], x->dim[2], x->dim[3], n->shape.dim[1], n->shape.dim[2], n->shape.dim[3], w->dim[2], w->dim[3],
+                  a->stride[0], a->stride[1], a->pad[0], a->pad[1], en_blocks(x->dim[1]), 0, en_image_floats(x), en_image_floats(&n->shape), {0}};
+    m.depthwise = a->groups > 1 && a->groups == m.c && a->groups == m.o;
+    m.form = panels_for(m.o, m.c, a->groups, m.r * m.s);
+    return m;
+}
+
+/* Depthwise weights are [C/16][taps][16]. */
+static size_t packed_floats(const geometry *m)
+{
+    return m->depthwise ? (size_t)m->blocks * (size_t)(m->r * m->s) * EN_LANES : panels_floats(&m->form);
+}
+
+/* Rows of output that one job computes, and the padded input that they read. */
+static int band_rows(const geometry *m)
+{
+    size_t row = (size_t)m->blocks * EN_LANES * (size_t)((m->q - 1) * m->stride_w + m->s);
+    int rows = ((int)(BAND_FLOATS / row) - m->r) / m->stride_h + 1;
+    return rows < 1 ? 1 : rows > m->p ? m->p : rows;
+}
+
+static size_t band_floats(const geometry *m)
+{
+    return (size_t)m->blocks * EN_LANES * (size_t)((band_rows(m) - 1) * m->stride_h + m->r) * (size_t)((m->q - 1) * m->stride_w + m->s);
+}
+
+/* A 1 x 1 convolution at stride 1 sees no rows, only pixels: make equal pieces of them that fit a band. */
+static void flatten_pixels(geometry *m)
+{
+    if (m->r != 1 || m->s != 1 || m->pad_h || m->pad_w || m->stride_h != 1 || m->stride_w != 1) return;
+    int pixels = m->h * m->w, pieces = (int)((size_t)pixels * (size_t)m->blocks * EN_LANES / BAND_FLOATS) + 1;
+    int length = (pixels + pieces - 1) / pieces;
+    while (pixels % length) length++;
+    m->h = m->p = pixels / length;
+    m->w = m->q = length;
+}
+
+/* ---- y = B(x, w) + b ---- */
+
+typedef struct forward_job {
+    const geometry *m;
+    const en_call *call;
+    const float *x, *packed, *bias;
+    float *y;
+    const float *residual;
+    int bands, rows, chunks;
+} forward_job;
+
+static kn_epilogue epilogue_of(const forward_job *j, int image)
+{
+    const en_node *n = j->call->node;
+    kn_epilogue e = {.bias = j->bias, .biased = image < j->call->biased ? INT32_MAX : 0, .scale = n->scale, .shift = n->shift, .act = n->act};
+    if (!e.biased) e.bias = NULL;
+    if (j->residual) e.residual = j->residual + (size_t)image * j->m->y_image;
+    return e;
+}
+
+/* Copies the rows of the padded input that output rows p0 .. p0+rows-1 read: [C/16][height][width][16]. */
+static void copy_band(const geometry *m, const float *x, int p0, int rows, float *band)
+{
+    int height = (rows - 1) * m->stride_h + m->r, width = (m->q - 1) * m->stride_w + m->s;
+    int left = m->pad_w < width ? m->pad_w : width, inside = m->w < width - left ? m->w : width - left;
+    for (int b = 0; b < m->blocks; b++)
+        for (int i = 0; i < height; i++, band += (ptrdiff_t)width * EN_LANES) {
+            int y = p0 * m->stride_h - m->pad_h + i;
+            if (y < 0 || y >= m->h) {
+                memset(band, 0, (size_t)width * EN_LANES * sizeof *band);
+                continue;
+            }
+            memset(band, 0, (size_t)left * EN_LANES * sizeof *band);
+            memcpy(band + left * EN_LANES, x + ((ptrdiff_t)b * m->h + y) * m->w * EN_LANES, (size_t)inside * EN_LANES * sizeof *band);
+            memset(band + (left + inside) * EN_LANES, 0, (size_t)(width - left - inside) * EN_LANES * sizeof *band);
+        }
+}
+
+static void forward_band(void *arg, int job, int worker)
+{
+    const forward_job *j = arg;
+    const geometry *m = j->m;
+    int chunk = job % j->chunks, band = job / j->chunks % j->bands, image = job / j->chunks / j->bands;
+    int p0 = band * j->rows, rows = m->p - p0 < j->rows ? m->p - p0 : j->rows;
+    int each = (m->form.panels + j->chunks - 1) / j->chunks, first = chunk * each;
+    int last = first + each < m->form.panels ? first + each : m->form.panels;
+    int width = m->w, height = m->h;
+    const float *a = j->x + (size_t)image * m->x_image;
+    if (m->pad_h || m->pad_w) {
+        float *copy = j->call->worker_scratch + (size_t)worker * j->call->node->worker_scratch;
+        copy_band(m, a, p0, rows, copy);
+        a = copy;
+        width = (m->q - 1) * m->stride_w + m->s;
+        height = (rows - 1) * m->stride_h + m->r;
+    } else {
+        a += (ptrdiff_t)p0 * m->stride_h * width * EN_LANES;
+    }
+    ptrdiff_t tap[MAX_TAPS];
+    for (int t = 0; t < m->form.taps; t++) tap[t] = ((ptrdiff_t)(t / m->s) * width + t % m->s) * EN_LANES;
+    size_t panel = panels_floats(&m->form) / (size_t)m->form.panels, out = (size_t)m->p * (size_t)m->q * EN_LANES;
+    kn_gemm g = {.a_run = (ptrdiff_t)m->stride_h * width * EN_LANES, .a_row = (ptrdiff_t)m->stride_w * EN_LANES,
+                 .a_block = (ptrdiff_t)height * width * EN_LANES, .tap = tap, .taps = m->form.taps, .depth = m->form.depth,
+                 .b_panel = panel, .c_run = (ptrdiff_t)m->q * EN_LANES, .c_row = EN_LANES, .c_panel = (ptrdiff_t)out, .runs = rows, .rows = m->q};
+    for (int o = first; o < last; o += g.panels) {
+        size_t at = (size_t)o * out + (size_t)p0 * (size_t)m->q * EN_LANES;
+        g.panels = m->form.groups == 1 ? last - o : 1; /* with groups, each panel reads channels of its own */
+        g.a = a + panel_lo(&m->form, o) / EN_LANES * g.a_block;
+        g.b = j->packed + (size_t)o * panel;
+        g.c = j->y + (size_t)image * m->y_image + at;
+        g.epilogue = epilogue_of(j, image);
+        if (g.epilogue.bias) g.epilogue.bias += o * EN_LANES;
+        if (g.epilogue.scale) g.epilogue.scale += o * EN_LANES, g.epilogue.shift += o * EN_LANES;
+        if (g.epilogue.residual) g.epilogue.residual += at;
+        j->call->kernels->gemm(&g);
+    }
+}
+
+static void forward_depthwise(void *arg, int job, int worker)
+{
+    (void)worker;
+    const forward_job *j = arg;
+    const geometry *m = j->m;
+    int block = job % m->blocks, image = job / m->blocks;
+    size_t at = (size_t)block * (size_t)m->p * (size_t)m->q * EN_LANES;
+    kn_depthwise d = {.x = j->x + (size_t)image * m->x_image + (size_t)block * (size_t)m->h * (size_t)m->w * EN_LANES,
+                      .weights = j->packed + (size_t)block * (size_t)(m->r * m->s) * EN_LANES, .y = j->y + (size_t)image * m->y_image + at,
+                      .h = m->h, .w = m->w, .p = m->p, .q = m->q, .kh = m->r, .kw = m->s, .stride_h = m->stride_h, .stride_w = m->stride_w,
+                      .pad_h = m->pad_h, .pad_w = m->pad_w, .epilogue = epilogue_of(j, image)};
+    if (d.epilogue.bias) d.epilogue.bias += block * EN_LANES;
+    if (d.epilogue.scale) d.epilogue.scale += block * EN_LANES, d.epilogue.shift += block * EN_LANES;
+    if (d.epilogue.residual) d.epilogue.residual += at;
+    j->call->kernels->depthwise(&d);
+}
+
+static void pack_depthwise(const geometry *m, const float *weights, float *out)
+{
+    int taps = m->r * m->s;
+    memset(out, 0, packed_floats(m) * sizeof *out);
+    for (int c = 0; c < m->c; c++)
+        for (int t = 0; t < taps; t++) out[(c / EN_LANES * taps + t) * EN_LANES + c % EN_LANES] = weights[c * taps + t];
+}
+
+static const float *packed_weights(const en_call *c, const geometry *m, const float *weights)
+{
+    if (!m->depthwise) return panels_of(c, &m->form, weights);
+    if (c->node->prepared && weights == c->x[1]) return c->node->prepared;
+    pack_depthwise(m, weights, c->scratch);
+    return c->scratch;
+}
+
+/* y = B(x, w) + bias, plus the residual if there is one. */
+static void convolve(const en_call *c, const float *x, const float *weights, const float *bias, const float *residual, float *y)
+{
+    geometry m = geometry_of(c->node, c->in[0], c->in[1]);
+    forward_job j = {.m = &m, .call = c, .x = x, .packed = packed_weights(c, &m, weights), .bias = bias, .y = y, .residual = residual};
+    if (m.depthwise) {
+        en_parallel(c->pool, c->images * m.blocks, forward_depthwise, &j);
+        return;
+    }
+    flatten_pixels(&m);
+    j.rows = band_rows(&m);
+    j.bands = (m.p + j.rows - 1) / j.rows;
+    j.chunks = (JOBS + c->images * j.bands - 1) / (c->images * j.bands);
+    int most = (m.form.panels + CHUNK - 1) / CHUNK;
+    if (j.chunks > most) j.chunks = most;
+    int each = ((m.form.panels + j.chunks - 1) / j.chunks + CHUNK - 1) / CHUNK * CHUNK;
+    j.chunks = (m.form.panels + each - 1) / each;
+    en_parallel(c->pool, c->images * j.bands * j.chunks, forward_band, &j);
+}
+
+/* ---- gx += B'(w) gy ---- */
+
+typedef struct backward_job {
+    const geometry *m;
+    const en_call *call;
+    const float *gy, *packed;
+    float *gx;
+    int pieces; /* groups of KN_T_DEPTH channels */
+} backward_job;
+
+/* The window positions q for which tap s falls inside the picture: from .. to-1. */
+static void inside(int tap, int stride, int pad, int size, int out, int *from, int *to)
+{
+    *from = tap >= pad ? 0 : (pad - tap + stride - 1) / stride;
+    *to = size + pad - tap <= 0 ? 0 : (size + pad - tap - 1) / stride + 1;
+    if (*to > out) *to = out;
+}
+
+/* Channels c0 .. c0+depth-1 of one image receive what panels `first`.. give them through tap (r, s). */
+static void backward_tap(const backward_job *j, int image, int r, int s, int c0, int depth, int first, int panels)
+{
+    const geometry *m = j->m;
+    int p0, p1, q0, q1, lo = panel_lo(&m->form, first);
+    inside(r, m->stride_h, m->pad_h, m->h, m->p, &p0, &p1);
+    inside(s, m->stride_w, m->pad_w, m->w, m->q, &q0, &q1);
+    size_t panel = panels_floats(&m->form) / (size_t)m->form.panels;
+    kn_gemm_t g = {.gy_row = EN_LANES, .gy_panel = (ptrdiff_t)m->p * m->q * EN_LANES,
+                   .b = j->packed + (size_t)first * panel + ((size_t)(r * m->s + s) * (size_t)m->form.depth + (size_t)(c0 - lo)) * EN_LANES,
+                   .b_panel = panel, .panels = panels, .depth = depth, .rows = q1 - q0,
+                   .gx_row = (ptrdiff_t)m->stride_w * EN_LANES, .gx_block = (ptrdiff_t)m->h * m->w * EN_LANES};
+    for (int p = p0; p < p1 && q0 < q1; p++) {
+        int y = p * m->stride_h + r - m->pad_h, x = q0 * m->stride_w + s - m->pad_w;
+        g.gy = j->gy + (size_t)image * m->y_image + (size_t)first * (size_t)g.gy_panel + ((size_t)p * (size_t)m->q + (size_t)q0) * EN_LANES;
+        g.gx = j->gx + (size_t)image * m->x_image + (size_t)(c0 / EN_LANES) * (size_t)g.gx_block + ((size_t)y * (size_t)m->w + (size_t)x) * EN_LANES;
+        j->call->kernels->gemm_t(&g);
+    }
+}
+
+static void backward_channels(void *arg, int job, int worker)
+{
+    (void)worker;
+    const backward_job *j = arg;
+    const panel_form *f = &j->m->form;
+    int image = job / j->pieces, c0 = job % j->pieces * KN_T_DEPTH;
+    int c1 = c0 + KN_T_DEPTH < j->m->c ? c0 + KN_T_DEPTH : j->m->c;
+    for (int r = 0; r < j->m->r; r++)
+        for (int s = 0; s < j->m->s; s++) {
+            if (f->groups == 1) backward_tap(j, image, r, s, c0, c1 - c0, 0, f->panels);
+            for (int p = 0; f->groups > 1 && p < f->panels; p++) {
+                int lo = panel_lo(f, p), from = lo > c0 ? lo : c0, to = lo + f->depth < c1 ? lo + f->depth : c1;
+                if (from < to) backward_tap(j, image, r, s, from, to - from, p, 1);
+            }
+        }
+}
+
+static void backward_depthwise(void *arg, int job, int worker)
+{
+    (void)worker;
+    const backward_job *j = arg;
+    const geometry *m = j->m;
+    int block = job % m->blocks, image = job / m->blocks, p0, p1, q0, q1;
+    const float *gy = j->gy + (size_t)image * m->y_image + (size_t)block * (size_t)(m->p * m->q) * EN_LANES;
+    float *gx = j->gx + (size_t)image * m->x_image + (size_t)block * (size_t)(m->h * m->w) * EN_LANES;
+    for (int r = 0; r < m->r; r++)
+        for (int s = 0; s < m->s; s++) {
+            const float *w = j->packed + ((size_t)block * (size_t)(m->r * m->s) + (size_t)(r * m->s + s)) * EN_LANES;
+            inside(r, m->stride_h, m->pad_h, m->h, m->p, &p0, &p1);
+            inside(s, m->stride_w, m->pad_w, m->w, m->q, &q0, &q1);
+            for (int p = p0; p < p1; p++)
+                for (int q = q0; q < q1; q++) {
+                    ptrdiff_t at = (ptrdiff_t)(p * m->stride_h + r - m->pad_h) * m->w + q * m->stride_w + s - m->pad_w;
+                    for (int i = 0; i < EN_LANES; i++) gx[at * EN_LANES + i] += w[i] * gy[((ptrdiff_t)p * m->q + q) * EN_LANES + i];
+                }
+        }
+}
+
+static void convolve_back(const en_call *c, const float *gy, const float *weights, float *gx)
+{
+    geometry m = geometry_of(c->node, c->in[0], c->in[1]);
+    backward_job j = {&m, c, gy, packed_weights(c, &m, weights), gx, (m.c + KN_T_DEPTH - 1) / KN_T_DEPTH};
+    if (m.depthwise)
+        en_parallel(c->pool, c->images * m.blocks, backward_depthwise, &j);
+    else
+        en_parallel(c->pool, c->images * j.pieces, backward_channels, &j);
+}
+
+/* ---- gw += B'(x) gy, gb += sum of gy: plain loops in double, for training and tests ---- */
+
+static double weight_sum(const en_call *c, const geometry *m, const float *x, const float *gy, int o, int channel, int r, int s)
+{
+    double sum = 0;
+    for (int n = 0; n < c->images; n++) {
+        const float *xb = x + (size_t)n * m->x_image + (size_t)(channel / EN_LANES) * (size_t)(m->h * m->w) * EN_LANES + channel % EN_LANES;
+        const float *gb = gy + (size_t)n * m->y_image + (size_t)(o / EN_LANES) * (size_t)(m->p * m->q) * EN_LANES + o % EN_LANES;
+        for (int p = 0; p < m->p; p++)
+            for (int q = 0; q < m->q; q++) {
+                int y = p * m->stride_h + r - m->pad_h, z = q * m->stride_w + s - m->pad_w;
+                if (y >= 0 && y < m->h && z >= 0 && z < m->w)
+                    sum += (double)gb[((ptrdiff_t)p * m->q + q) * EN_LANES] * (double)xb[((ptrdiff_t)y * m->w + z) * EN_LANES];
+            }
+    }
+    return sum;
+}
+
+static void weight_gradient(const en_call *c, const float *x, const float *gy, float *gw)
+{
+    geometry m = geometry_of(c->node, c->in[0], c->in[1]);
+    int per_group = m.c / c->node->attr.groups, out_group = m.o / c->node->attr.groups;
+    for (int o = 0; o < m.o; o++)
+        for (int k = 0; k < per_group; k++)
+            for (int r = 0; r < m.r; r++)
+                for (int s = 0; s < m.s; s++, gw++) *gw += (float)weight_sum(c, &m, x, gy, o, o / out_group * per_group + k, r, s);
+}
+
+static void bias_gradient(const en_call *c, const float *gy, float *gb)
+{
+    geometry m = geometry_of(c->node, c->in[0], c->in[1]);
+    for (int o = 0; o < m.o; o++) {
+        double sum = 0;
+        for (int n = 0; n < c->images; n++)
+            for (int p = 0; p < m.p * m.q; p++)
+                sum += (double)gy[(size_t)n * m.y_image + ((size_t)(o / EN_LANES) * (size_t)(m.p * m.q) + (size_t)p) * EN_LANES + (size_t)(o % EN_LANES)];
+        gb[o] += (float)sum;
+    }
+}
+
+/* ---- the rules ---- */
+
+static void conv2d_fwd(const en_call *c)
+{
+    const en_node *n = c->node;
+    convolve(c, c->x[0], c->x[1], n->inputs > 2 ? c->x[2] : NULL, c->residual, c->y);
+}
+
+static void conv2d_jvp(const en_call *c)
+{
+    en_call linear = *c; /* tangents have no constant terms unless the bias itself moves */
+    linear.biased = c->dx[2] ? c->images : 0;
+    memset(c->dy, 0, (size_t)c->images * en_image_floats(&c->node->shape) * sizeof *c->dy);
+    if (c->dx[0]) convolve(&linear, c->dx[0], c->x[1], NULL, NULL, c->dy);
+    if (c->dx[1]) convolve(&linear, c->x[0], c->dx[1], NULL, c->dy, c->dy);
+    if (c->dx[2]) {
+        geometry m = geometry_of(c->node, c->in[0], c->in[1]);
+        for (int n = 0; n < c->images; n++)
+            for (int o = 0; o < m.o; o++)
+                for (int p = 0; p < m.p * m.q; p++)
+                    c->dy[(size_t)n * m.y_image + ((size_t)(o / EN_LANES) * (size_t)(m.p * m.q) + (size_t)p) * EN_LANES + (size_t)(o % EN_LANES)] += c->dx[2][o];
+    }
+}
+
+static void conv2d_vjp(const en_call *c)
+{
+    if (c->gx[0]) convolve_back(c, c->gy, c->x[1], c->gx[0]);
+    if (c->gx[1]) weight_gradient(c, c->x[0], c->gy, c->gx[1]);
+    if (c->gx[2]) bias_gradient(c, c->gy, c->gx[2]);
+}
+
+static void conv2d_dvjp(const en_call *c)
+{
+    if (c->dgx[0]) convolve_back(c, c->dgy, c->x[1], c->dgx[0]);
+    if (c->dgx[0] && c->dx[1]) convolve_back(c, c->gy, c->dx[1], c->dgx[0]);
+    if (c->dgx[1]) weight_gradient(c, c->x[0], c->dgy, c->dgx[1]);
+    if (c->dgx[1] && c->dx[0]) weight_gradient(c, c->dx[0], c->gy, c->dgx[1]);
+    if (c->dgx[2]) bias_gradient(c, c->dgy, c->dgx[2]);
+}
+
+static en_status conv2d_shape(en_node *n, const en_shape *const in[], en_error *e)
+{
+    const en_shape *x = in[0], *w = in[1];
+    const en_attr *a = &n->attr;
+    char tx[64], tw[64];
+    if (x->layout != EN_BLOCKED || w->rank != 4) return en_fail(e, EN_E_ARG, "wants an activation and weights of rank 4");
+    if (a->groups < 1 || x->dim[1] % a->groups || w->dim[0] % a->groups || w->dim[1] != x->dim[1] / a->groups)
+        return en_fail(e, EN_E_ARG, "weights %s in %d groups do not fit input %s", en_shape_text(w, tw), a->groups, en_shape_text(x, tx));
+    if (n->inputs > 2 && (in[2]->rank != 1 || in[2]->dim[0] != w->dim[0]))
+        return en_fail(e, EN_E_ARG, "bias %s does not fit weights %s", en_shape_text(in[2], tx), en_shape_text(w, tw));
+    if (w->dim[2] > MAX_TAPS / w->dim[3]) return en_fail(e, EN_E_LIMIT, "window of weights %s: at most %d pixels", en_shape_text(w, tw), MAX_TAPS);
+    int out[2];
+    for (int i = 0; i < 2; i++) {
+        int span = x->dim[2 + i] + 2 * a->pad[i] - w->dim[2 + i];
+        if (a->stride[i] < 1 || a->pad[i] < 0 || span < 0)
+            return en_fail(e, EN_E_ARG, "input %s is smaller than the window of weights %s", en_shape_text(x, tx), en_shape_text(w, tw));
+        out[i] = span / a->stride[i] + 1;
+    }
+    n->shape = en_nchw(x->dim[0], w->dim[0], out[0], out[1]);
+    geometry m = geometry_of(n, x, w);
+    n->scratch = packed_floats(&m);
+    n->worker_scratch = !m.depthwise && (a->pad[0] || a->pad[1]) ? band_floats(&m) : 0;
+    return EN_OK;
+}
+
+typedef struct depthwise_blob {
+    en_graph *g;
+    const en_node *w;
+    const geometry *m;
+} depthwise_blob;
+
+static en_status make_depthwise(void *arg, float *data, en_error *e)
+{
+    const depthwise_blob *b = arg;
+    float *rows = en_alloc_floats(en_floats(&b->w->shape));
+    if (!rows) return en_fail(e, EN_E_NOMEM, "%s: out of memory", b->w->key);
+    en_status status = en_params_read(en_params_of(b->g), b->w->key, &b->w->shape, 0, en_count(&b->w->shape), rows, e);
+    if (status == EN_OK) pack_depthwise(b->m, rows, data);
+    free(rows);
+    return status;
+}
+
+static en_status conv2d_prepare(en_graph *g, en_node *n, en_error *e)
+{
+    const en_node *w = en_node_at(g, n->in[1]);
+    geometry m = geometry_of(n, &en_node_at(g, n->in[0])->shape, &w->shape);
+    if (!m.depthwise) return panels_prepare(g, n, &m.form, e);
+    char name[512];
+    snprintf(name, sizeof name, "%s/depthwise", w->key);
+    depthwise_blob b = {g, w, &m};
+    return en_params_blob(en_params_of(g), name, packed_floats(&m), make_depthwise, &b, &n->prepared, e);
+}
+
+const en_op en_op_conv2d = {"conv2d", conv2d_shape, conv2d_prepare, conv2d_fwd, conv2d_jvp, conv2d_vjp, conv2d_dvjp, EN_AFFINE, 1u << 1, KN_NONE};
+
+en_ref en_conv2d(en_graph *g, en_ref x, en_ref w, en_ref b, en_conv o)
+{
+    en_attr a = {.groups = o.groups ? o.groups : 1, .stride = {o.stride ? o.stride : 1}, .pad = {o.pad}};
+    a.stride[1] = o.stride_w ? o.stride_w : a.stride[0];
+    a.pad[1] = o.pad_w ? o.pad_w : a.pad[0];
+    return en_apply(g, &en_op_conv2d, (en_ref[]){x, w, b}, b == EN_NONE ? 2 : 3, &a);
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* Memory: every value and adjoint gets an offset in one block. Time is counted in steps, node i forward at step i, backward at
+ * 2 * nodes - i; two buffers may overlap in space if their lives do not overlap in time. Buffers are placed largest first, each into the
+ * smallest gap that fits (greedy by size, best fit).
+ *
+ * Requires: fused, tails marked. A value that a tail reads lives on, because tails run many times after one forward pass. */
+#include "engine/build.h"
+
+#include <stdlib.h>
+
+typedef struct buffer {
+    size_t floats, offset;
+    int from, to;      /* first and last step of its life */
+    size_t *place;     /* where the offset goes           */
+} buffer;
+
+typedef struct buffers {
+    buffer *list;
+    int count;
+} buffers;
+
+/* Nodes that still do something: leaves that somebody reads, and ops that were not absorbed. */
+static int alive(const en_node *n) { return !n->absorbed && (n->op || n->last_use >= 0 || n->output || n->cut); }
+
+static void find_last_uses(en_graph *g)
+{
+    for (int i = 0; i < g->nodes; i++) g->node[i].last_use = EN_NONE;
+    for (int i = 0; i < g->nodes; i++) {
+        en_node *n = &g->node[i];
+        if (n->absorbed) continue;
+        for (int k = 0; k < n->inputs; k++)
+            if (!(n->prepared && n->op->packs >> k & 1)) g->node[n->in[k]].last_use = i;
+        if (n->residual >= 0) g->node[n->residual].last_use = i;
+    }
+}
+
+static int kept(const en_graph *g, en_ref x)
+{
+    const en_node *n = &g->node[x];
+    if (n->output || n->cut || n->tail || !n->op) return 1;
+    for (int i = x + 1; i < g->nodes; i++)
+        for (int k = 0; k < g->node[i].inputs; k++)
+            if (g->node[i].tail && g->node[i].in[k] == x) return 1;
+    return 0;
+}
+
+static void add(buffers *b, size_t floats, int from, int to, size_t *place)
+{
+    b->list[b->count++] = (buffer){floats, 0, from, to, place};
+}
+
+static void collect(en_graph *g, buffers *b)
+{
+    int end = 2 * g->nodes + 1;
+    for (int i = 0; i < g->nodes; i++) {
+        en_node *n = &g->node[i];
+        if (!alive(n) || (n->key && n->last_use < 0)) continue;
+        int carries_tangent = n->tail || n->cut;
+        int last = n->last_use > i ? n->last_use : i;
+        add(b, n->floats * (carries_tangent ? 2 : 1), n->op ? i : 0, kept(g, i) ? end : last, &n->value);
+        if (carries_tangent && g->seeds)
+            add(b, n->floats * 2 * (size_t)g->seeds, n->output ? g->nodes : end - 1 - last, n->cut ? end : end - 1 - i, &n->adjoint);
+        if (!n->prepared && n->scratch > g->scratch) g->scratch = n->scratch;
+        if (n->worker_scratch > g->worker_floats) g->worker_floats = n->worker_scratch;
+    }
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const buffer *x = a, *y = b;
+    if (x->floats != y->floats) return x->floats < y->floats ? 1 : -1;
+    return x->from != y->from ? (x->from > y->from) - (x->from < y->from) : (x->place > y->place) - (x->place < y->place);
+}
+
+static int by_offset(const void *a, const void *b)
+{
+    const buffer *x = *(const buffer *const *)a, *y = *(const buffer *const *)b;
+    return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+/* Places b among those that live at the same time, in `others` (room for all). Returns the end of the buffer. */
+static size_t place(buffer *b, const buffer *placed, int count, const buffer **others)
+{
+    int n = 0;
+    for (int i = 0; i < count; i++)
+        if (placed[i].from <= b->to && b->from <= placed[i].to) others[n++] = &placed[i];
+    qsort(others, (size_t)n, sizeof *others, by_offset);
+    size_t free_from = 0, best = SIZE_MAX, best_gap = SIZE_MAX;
+    for (int i = 0; i < n; i++) {
+        if (others[i]->offset > free_from) {
+            size_t gap = others[i]->offset - free_from;
+            if (gap >= b->floats && gap < best_gap) best_gap = gap, best = free_from;
+        }
+        size_t end = others[i]->offset + others[i]->floats;
+        if (end > free_from) free_from = end;
+    }
+    b->offset = best == SIZE_MAX ? free_from : best;
+    *b->place = b->offset;
+    return b->offset + b->floats;
+}
+
+en_status en_plan(en_graph *g, en_error *e)
+{
+    size_t room = 2 * (size_t)g->nodes + 1;
+    buffers b = {malloc(room * sizeof *b.list), 0};
+    const buffer **others = malloc(room * sizeof *others);
+    en_status status = EN_OK;
+    if (!b.list || !others) {
+        status = en_fail(e, EN_E_NOMEM, "graph: no memory to plan %d nodes", g->nodes);
+        goto done;
+    }
+    find_last_uses(g);
+    collect(g, &b);
+    qsort(b.list, (size_t)b.count, sizeof *b.list, by_size);
+    size_t end = 0;
+    for (int i = 0; i < b.count; i++) {
+        size_t last = place(&b.list[i], b.list, i, others);
+        if (last > end) end = last;
+    }
+    size_t shared = g->scratch;
+    g->scratch = end;
+    g->worker_scratch = end + shared;
+    g->floats = g->worker_scratch + g->worker_floats * (size_t)en_pool_threads(g->pool);
+    g->memory = en_alloc_floats(g->floats);
+    if (!g->memory) status = en_fail(e, EN_E_NOMEM, "graph: no memory for %zu bytes of activations", g->floats * sizeof(float));
+    for (int i = 0; status == EN_OK && i < g->nodes; i++) { /* constants that ops read as they are */
+        en_node *n = &g->node[i];
+        const float *data;
+        if (!n->key || n->value == EN_NO_MEMORY) continue;
+        status = en_params_plain(g->params, n->key, &n->shape, &data, e);
+        for (size_t k = 0; status == EN_OK && k < n->floats; k++) g->memory[n->value + k] = data[k];
+    }
+done:
+    free(b.list);
+    free(others);
+    return status;
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/* Running a graph: values, tangents and adjoints, node by node. */
+#include "engine/build.h"
+
+#include <string.h>
+
+static float *at(en_graph *g, size_t offset) { return offset == EN_NO_MEMORY ? NULL : g->memory + offset; }
+
+float *en_value(en_graph *g, en_ref x) { return g->finished ? at(g, g->node[x].value) : NULL; }
+
+float *en_tangent(en_graph *g, en_ref x)
+{
+    const en_node *n = &g->node[x];
+    return g->finished && (n->tail || n->cut) ? at(g, n->value) + n->floats : NULL;
+}
+
+/* The adjoints of one node: all gradients, then all their tangents, so that either kind, or both, are one batch. */
+float *en_adjoint(en_graph *g, en_ref x, int seed, int order)
+{
+    const en_node *n = &g->node[x];
+    if (n->adjoint == EN_NO_MEMORY) return NULL;
+    return at(g, n->adjoint) + ((size_t)(order - 1) * (size_t)g->sweep_seeds + (size_t)seed) * n->floats;
+}
+
+/* The parts of a call that do not depend on the sweep. */
+static en_call begin(en_graph *g, const en_node *n)
+{
+    en_call c = {.node = n, .scratch = g->memory + g->scratch, .worker_scratch = g->memory + g->worker_scratch, .pool = g->pool, .kernels = g->kernels};
+    c.images = c.biased = n->shape.dim[0];
+    c.y = at(g, n->value);
+    if (n->residual >= 0) c.residual = at(g, g->node[n->residual].value);
+    for (int k = 0; k < n->inputs; k++) {
+        c.in[k] = &g->node[n->in[k]].shape;
+        c.x[k] = at(g, g->node[n->in[k]].value);
+    }
+    return c;
+}
+
+/* Whether tangents and adjoints of this node are its fwd and vjp on more images. */
+static int rides_along(const en_graph *g, const en_node *n, int cut)
+{
+    int data_only = en_active(&g->node[n->in[0]], cut);
+    for (int k = 1; k < n->inputs; k++) data_only &= !en_active(&g->node[n->in[k]], cut);
+    return data_only && n->op->curvature == EN_AFFINE;
+}
+
+static void add_tangents(en_graph *g, en_call *c, int cut)
+{
+    const en_node *n = c->node;
+    c->dy = c->y + n->floats;
+    for (int k = 0; k < n->inputs; k++)
+        if (en_active(&g->node[n->in[k]], cut)) c->dx[k] = c->x[k] + g->node[n->in[k]].floats;
+}
+
+enum { VALUES = 1, TANGENTS = 2 };
+
+static void forward_node(en_graph *g, const en_node *n, int cut, int what)
+{
+    en_call c = begin(g, n);
+    if (!(what & TANGENTS)) {
+        n->op->fwd(&c);
+    } else if (rides_along(g, n, cut)) {
+        if (what & VALUES) {
+            c.images *= 2;
+        } else {
+            c.biased = 0;
+            c.x[0] += g->node[n->in[0]].floats;
+            c.y += n->floats;
+        }
+        n->op->fwd(&c);
+    } else {
+        if (what & VALUES) n->op->fwd(&c);
+        add_tangents(g, &c, cut);
+        n->op->jvp(&c);
+    }
+}
+
+static void forward_tail(en_graph *g, int cut, int what)
+{
+    for (int i = 0; i < g->nodes; i++)
+        if (!g->node[i].absorbed && en_in_tail(&g->node[i], cut)) forward_node(g, &g->node[i], cut, what);
+}
+
+void en_forward(en_graph *g, int cut, const float *direction)
+{
+    for (int i = 0; i < g->nodes; i++) {
+        en_node *n = &g->node[i];
+        if (n->absorbed) continue;
+        int tangents = cut >= 0 && en_in_tail(n, cut) ? TANGENTS : 0;
+        if (n->op) forward_node(g, n, cut, VALUES | tangents);
+        if (cut >= 0 && n->cut >> cut & 1) {
+            const float *from = direction && i == g->cut[cut].refs[0] ? direction : at(g, n->value);
+            memcpy(at(g, n->value) + n->floats, from, n->floats * sizeof(float));
+        }
+    }
+}
+
+void en_forward_tail(en_graph *g, int cut, int tangents) { forward_tail(g, cut, tangents ? VALUES | TANGENTS : VALUES); }
+
+void en_forward_tangents(en_graph *g, int cut) { forward_tail(g, cut, TANGENTS); }
+
+void en_seed(en_graph *g, int cut, int seeds, int order)
+{
+    g->sweep_cut = cut;
+    g->sweep_seeds = seeds;
+    g->sweep_order = order;
+    for (int i = 0; i < g->nodes; i++)
+        if (g->node[i].output && en_active(&g->node[i], cut))
+            memset(at(g, g->node[i].adjoint), 0, g->node[i].floats * (size_t)(seeds * order) * sizeof(float));
+}
+
+static void reverse_node(en_graph *g, const en_node *n)
+{
+    en_call c = begin(g, n);
+    int cut = g->sweep_cut, order = g->sweep_order;
+    en_ref self = (en_ref)(n - g->node);
+    if (rides_along(g, n, cut)) {
+        c.images *= g->sweep_seeds * order;
+        c.gy = en_adjoint(g, self, 0, 1);
+        c.gx[0] = en_adjoint(g, n->in[0], 0, 1);
+        n->op->vjp(&c);
+        return;
+    }
+    add_tangents(g, &c, cut);
+    for (int s = 0; s < g->sweep_seeds; s++) {
+        c.gy = en_adjoint(g, self, s, 1);
+        for (int k = 0; k < n->inputs; k++) c.gx[k] = en_active(&g->node[n->in[k]], cut) ? en_adjoint(g, n->in[k], s, 1) : NULL;
+        n->op->vjp(&c);
+        if (order == 1) continue;
+        c.dgy = en_adjoint(g, self, s, 2);
+        for (int k = 0; k < n->inputs; k++) c.dgx[k] = c.gx[k] ? en_adjoint(g, n->in[k], s, 2) : NULL;
+        en_call d = c;
+        if (!n->op->dvjp) { /* no curvature: the same linear map */
+            d.gy = c.dgy;
+            memcpy(d.gx, c.dgx, sizeof d.gx);
+        }
+        (n->op->dvjp ? n->op->dvjp : n->op->vjp)(&d);
+    }
+}
+
+/* The first consumer to be visited clears the adjoint that all of them add into: that is the last one in the order of nodes. */
+static void clear_adjoints(en_graph *g, en_ref consumer)
+{
+    const en_node *n = &g->node[consumer];
+    for (int k = 0; k < n->inputs; k++) {
+        en_node *x = &g->node[n->in[k]];
+        if (!en_active(x, g->sweep_cut) || x->output) continue;
+        int later = 0;
+        for (int i = consumer + 1; i < g->nodes && !later; i++)
+            for (int j = 0; j < g->node[i].inputs; j++) later |= g->node[i].in[j] == n->in[k] && en_in_tail(&g->node[i], g->sweep_cut);
+        if (!later) memset(at(g, x->adjoint), 0, x->floats * (size_t)(g->sweep_seeds * g->sweep_order) * sizeof(float));
+    }
+}
+
+void en_reverse(en_graph *g)
+{
+    for (int i = g->nodes - 1; i >= 0; i--) {
+        if (!en_in_tail(&g->node[i], g->sweep_cut)) continue;
+        clear_adjoints(g, i);
+        reverse_node(g, &g->node[i]);
+    }
+}
