@@ -92,7 +92,8 @@ int en_cut(en_graph *g, const en_ref *refs, int n)
     en_ref *copy = en_arena_alloc(&g->arena, (size_t)n * sizeof *copy);
     if (!copy) return en_graph_error(g, EN_E_NOMEM, "graph: out of memory"), EN_NONE;
     for (int i = 0; i < n; i++) {
-        if (g->error.status != EN_OK || refs[i] < 0 || refs[i] >= g->nodes) return en_graph_error(g, EN_E_ARG, "graph: a cut through no node"), EN_NONE;
+        if (g->error.status != EN_OK || refs[i] < 0 || refs[i] >= g->nodes || g->node[refs[i]].key)
+            return en_graph_error(g, EN_E_ARG, "graph: a cut must go through nodes that are not constant"), EN_NONE;
         copy[i] = refs[i];
         g->node[refs[i]].cut |= 1u << g->cuts;
     }
@@ -132,15 +133,31 @@ void en_mark_tails(en_graph *g)
     }
 }
 
-en_status en_prepare(en_graph *g, en_error *e)
+static en_status prepare_node(en_graph *g, en_node *n, en_error *e)
 {
-    for (int i = 0; i < g->nodes; i++) {
-        en_node *n = &g->node[i];
-        int constant = n->inputs > 1;
-        for (int k = 1; k < n->inputs; k++) constant &= g->node[n->in[k]].key != NULL;
-        if (constant && n->op->prepare) EN_TRY(n->op->prepare(g, n, e));
+    int constant = n->inputs > 1;
+    for (int k = 1; k < n->inputs; k++) constant &= g->node[n->in[k]].key != NULL;
+    if (constant && n->op->prepare) EN_TRY(n->op->prepare(g, n, e));
+    for (int k = 0; k < n->inputs; k++) {
+        en_node *p = &g->node[n->in[k]];
+        if (p->key && !(n->prepared && n->op->packs >> k & 1)) EN_TRY(en_params_plain(g->params, p->key, &p->shape, &p->constant, e));
     }
     return EN_OK;
+}
+
+en_status en_prepare(en_graph *g, en_error *e)
+{
+    for (int i = 0; i < g->nodes; i++) EN_TRY(prepare_node(g, &g->node[i], e));
+    return EN_OK;
+}
+
+en_status en_graph_prepare(en_graph *g, en_pool *pool, en_error *e)
+{
+    if (g->error.status != EN_OK) return en_fail(e, g->error.status, "%s", g->error.text);
+    g->pool = pool;
+    en_status status = en_prepare(g, e);
+    g->pool = NULL;
+    return status;
 }
 
 en_status en_graph_finish(en_graph *g, const en_options *o, en_error *e)
@@ -149,6 +166,7 @@ en_status en_graph_finish(en_graph *g, const en_options *o, en_error *e)
     if (g->finished) return en_fail(e, EN_E_ARG, "graph: finished twice");
     g->pool = o->pool;
     g->seeds = o->seeds;
+    g->tail_only = o->tail_only;
     g->kernels = en_kernels();
     int usable;
     const kn_table *named = NULL;
@@ -173,6 +191,7 @@ en_ref en_find(const en_graph *g, const char *name)
 
 int en_nodes(const en_graph *g) { return g->nodes; }
 const char *en_name_of(const en_graph *g, en_ref x) { return g->node[x].name; }
+const char *en_key_of(const en_graph *g, en_ref x) { return g->node[x].key; }
 const en_shape *en_shape_of(const en_graph *g, en_ref x) { return &g->node[x].shape; }
 size_t en_graph_bytes(const en_graph *g) { return g->floats * sizeof(float); }
 en_node *en_node_at(en_graph *g, en_ref x) { return &g->node[x]; }
@@ -190,6 +209,19 @@ en_curvature en_tail_curvature(const en_graph *g, int cut)
         if (n->op->curvature > worst) worst = n->op->curvature;
     }
     return worst;
+}
+
+int en_only_pooled(const en_graph *g, en_ref x)
+{
+    int readers = 0;
+    for (int i = 0; i < g->nodes; i++)
+        for (int k = 0; k < g->node[i].inputs; k++) {
+            const en_node *n = &g->node[i];
+            if (n->in[k] != x) continue;
+            if (n->op != &en_op_adaptive_avg_pool || n->attr.out[0] != 1 || n->attr.out[1] != 1) return 0;
+            readers++;
+        }
+    return readers > 0;
 }
 
 char *en_graph_text(const en_graph *g)

@@ -47,15 +47,20 @@ int en_graph_failed(const en_graph *g); /* whether an error has stuck */
 typedef struct en_options {
     en_pool *pool;     /* NULL: the calling thread alone; otherwise it must outlive the graph */
     int seeds;         /* largest number of seeds in one reverse pass (0: no reverse pass)     */
+    int tail_only;     /* memory for tails and what they read alone: only en_forward_tail and what follows it may be called */
     int no_fuse;       /* leave every op by itself (for tests: fusing changes no bit)          */
     const char *isa;   /* instruction set by name (NULL: the best one)                         */
 } en_options;
 
 en_status en_graph_finish(en_graph *g, const en_options *options, en_error *e);
 
+/* Reads and packs the parameters of a graph that is not to be run: every later graph on the same en_params finds them there. */
+en_status en_graph_prepare(en_graph *g, en_pool *pool, en_error *e);
+
 en_ref en_find(const en_graph *g, const char *name); /* a named node, EN_NONE if there is none */
 int en_nodes(const en_graph *g);                     /* refs are 0 .. en_nodes-1               */
 const char *en_name_of(const en_graph *g, en_ref x); /* NULL if it has none                    */
+const char *en_key_of(const en_graph *g, en_ref x);  /* of a parameter, otherwise NULL         */
 const en_shape *en_shape_of(const en_graph *g, en_ref x);
 size_t en_graph_bytes(const en_graph *g);            /* memory for values, adjoints, scratch   */
 char *en_graph_text(const en_graph *g);              /* one line per node; the caller frees; NULL: out of memory */
@@ -75,6 +80,10 @@ void en_forward_tail(en_graph *g, int cut, int tangents);
 /* Tangents alone over the tail, for another direction; values stay. Tangents at the members of the cut are the caller's to write. */
 void en_forward_tangents(en_graph *g, int cut);
 
+/* Gives the nodes that a tail reads from outside of itself the values that they have in another graph of the same network, of which the first
+ * image is repeated over the batch. */
+void en_copy_outside(en_graph *g, int cut, en_graph *from);
+
 /* Begins a reverse pass of `seeds` pairs: clears the adjoints of the output. order 1: gradients only. */
 void en_seed(en_graph *g, int cut, int seeds, int order);
 /* Adjoints of the members of the cut. */
@@ -87,5 +96,8 @@ typedef enum en_curvature {
     EN_CURVED
 } en_curvature;
 en_curvature en_tail_curvature(const en_graph *g, int cut);
+
+/* Whether nothing but global averages read a node: gradients there are the same at every position. */
+int en_only_pooled(const en_graph *g, en_ref x);
 
 #endif

@@ -7,16 +7,17 @@
 
 static const double ln2_high = 0x1.62e42feep-1, ln2_low = 0x1.a39ef35793c76p-33; /* ln2 in two parts, the first with 32 bits */
 
+static const double inverse_factorial[14] = {1, 1, 1. / 2, 1. / 6, 1. / 24, 1. / 120, 1. / 720, 1. / 5040, 1. / 40320, 1. / 362880, 1. / 3628800,
+                                             1. / 39916800, 1. / 479001600, 1. / 6227020800};
+
 double en_exp(double x)
 {
     if (isnan(x)) return x;
     if (x > 709.782712893384) return INFINITY;
     if (x < -745.1332191019412) return 0;
     double k = floor(x * 1.4426950408889634 + 0.5), high = x - k * ln2_high, low = k * ln2_low, r = high - low;
-    double term = 1, tail = 0; /* tail: e^r - 1 - r, smallest terms first */
-    double inverse[14];
-    for (int i = 2; i < 14; i++) inverse[i] = term = term / i;
-    for (int i = 13; i >= 2; i--) tail = tail * r + inverse[i];
+    double tail = 0; /* e^r - 1 - r, smallest terms first */
+    for (int i = 13; i >= 2; i--) tail = tail * r + inverse_factorial[i];
     tail = tail * r * r;
     /* r itself was rounded: add back what was lost. */
     double lost = (high - r) - low;

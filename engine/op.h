@@ -64,7 +64,8 @@ struct en_node {
     en_shape shape;
     size_t floats;                      /* of one copy of the value                           */
     size_t scratch, worker_scratch;     /* floats; the first only where nothing was prepared  */
-    const float *prepared;              /* constant parameters as the kernel wants them       */
+    const float *prepared;              /* an op's constant parameters as the kernel wants them */
+    const float *constant;              /* a parameter's own values, if anyone reads them plain */
     unsigned cut, tail;                 /* bit k: member of cut k; depends on cut k           */
     int output;
     int absorbed;                       /* evaluated inside another node                      */

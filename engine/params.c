@@ -15,16 +15,10 @@ typedef struct blob {
     char name[];
 } blob;
 
-typedef struct used_key {
-    struct used_key *next;
-    char name[];
-} used_key;
-
 struct en_params {
     en_source source;
     pthread_mutex_t lock; /* over the blobs */
     blob *blobs;
-    used_key *keys;       /* only changed while a blob is made, so under the lock */
     size_t bytes;
 };
 
@@ -45,10 +39,6 @@ void en_params_free(en_params *p)
         free(b->data);
         free(b);
     }
-    for (used_key *k = p->keys, *next; k; k = next) {
-        next = k->next;
-        free(k);
-    }
     pthread_mutex_destroy(&p->lock);
     free(p);
 }
@@ -58,26 +48,6 @@ size_t en_params_bytes(const en_params *p) { return p->bytes; }
 en_status en_params_read(en_params *p, const char *key, const en_shape *shape, size_t first, size_t count, float *out, en_error *e)
 {
     return p->source.read(p->source.self, key, shape, first, count, out, e);
-}
-
-int en_params_used(const en_params *p, const char *key)
-{
-    for (const used_key *k = p->keys; k; k = k->next)
-        if (!strcmp(k->name, key)) return 1;
-    return 0;
-}
-
-/* A blob's name is its key, or its key and "/form". */
-static en_status note_key(en_params *p, const char *name, en_error *e)
-{
-    size_t n = strcspn(name, "/");
-    used_key *k = malloc(sizeof *k + n + 1);
-    if (!k) return en_fail(e, EN_E_NOMEM, "%s: out of memory", name);
-    memcpy(k->name, name, n);
-    k->name[n] = 0;
-    k->next = p->keys;
-    p->keys = k;
-    return EN_OK;
 }
 
 static en_status add_blob(en_params *p, const char *name, size_t floats, en_make *make, void *arg, const float **out, en_error *e)
@@ -90,7 +60,6 @@ static en_status add_blob(en_params *p, const char *name, size_t floats, en_make
         return en_fail(e, EN_E_NOMEM, "%s: no memory for %zu bytes of parameters", name, floats * sizeof *data);
     }
     en_status status = make(arg, data, e);
-    if (status == EN_OK) status = note_key(p, name, e);
     if (status != EN_OK) {
         free(data);
         free(b);

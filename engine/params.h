@@ -35,7 +35,4 @@ en_status en_params_blob(en_params *params, const char *name, size_t floats, en_
 /* A whole parameter as it is, padded with zeros to whole blocks of 16. */
 en_status en_params_plain(en_params *params, const char *key, const en_shape *shape, const float **out, en_error *e);
 
-/* Whether anything has asked for this key; tells which entries of a checkpoint nobody wanted. */
-int en_params_used(const en_params *params, const char *key);
-
 #endif

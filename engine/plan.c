@@ -19,8 +19,8 @@ typedef struct buffers {
     int count;
 } buffers;
 
-/* Nodes that still do something: leaves that somebody reads, and ops that were not absorbed. */
-static int alive(const en_node *n) { return !n->absorbed && (n->op || n->last_use >= 0 || n->output || n->cut); }
+/* Nodes that need memory here: not the absorbed ones, and not parameters, which are blobs. */
+static int alive(const en_node *n) { return !n->absorbed && !n->key; }
 
 static void find_last_uses(en_graph *g)
 {
@@ -29,7 +29,7 @@ static void find_last_uses(en_graph *g)
         en_node *n = &g->node[i];
         if (n->absorbed) continue;
         for (int k = 0; k < n->inputs; k++)
-            if (!(n->prepared && n->op->packs >> k & 1)) g->node[n->in[k]].last_use = i;
+            g->node[n->in[k]].last_use = i;
         if (n->residual >= 0) g->node[n->residual].last_use = i;
     }
 }
@@ -54,7 +54,7 @@ static void collect(en_graph *g, buffers *b)
     int end = 2 * g->nodes + 1;
     for (int i = 0; i < g->nodes; i++) {
         en_node *n = &g->node[i];
-        if (!alive(n) || (n->key && n->last_use < 0)) continue;
+        if (!alive(n) || (g->tail_only && !kept(g, i))) continue;
         int carries_tangent = n->tail || n->cut;
         int last = n->last_use > i ? n->last_use : i;
         add(b, n->floats * (carries_tangent ? 2 : 1), n->op ? i : 0, kept(g, i) ? end : last, &n->value);
@@ -123,13 +123,6 @@ en_status en_plan(en_graph *g, en_error *e)
     g->floats = g->worker_scratch + g->worker_floats * (size_t)en_pool_threads(g->pool);
     g->memory = en_alloc_floats(g->floats);
     if (!g->memory) status = en_fail(e, EN_E_NOMEM, "graph: no memory for %zu bytes of activations", g->floats * sizeof(float));
-    for (int i = 0; status == EN_OK && i < g->nodes; i++) { /* constants that ops read as they are */
-        en_node *n = &g->node[i];
-        const float *data;
-        if (!n->key || n->value == EN_NO_MEMORY) continue;
-        status = en_params_plain(g->params, n->key, &n->shape, &data, e);
-        for (size_t k = 0; status == EN_OK && k < n->floats; k++) g->memory[n->value + k] = data[k];
-    }
 done:
     free(b.list);
     free(others);

@@ -30,8 +30,9 @@ static en_call begin(en_graph *g, const en_node *n)
     c.y = at(g, n->value);
     if (n->residual >= 0) c.residual = at(g, g->node[n->residual].value);
     for (int k = 0; k < n->inputs; k++) {
-        c.in[k] = &g->node[n->in[k]].shape;
-        c.x[k] = at(g, g->node[n->in[k]].value);
+        const en_node *in = &g->node[n->in[k]];
+        c.in[k] = &in->shape;
+        c.x[k] = in->key ? in->constant : at(g, in->value);
     }
     return c;
 }
@@ -98,6 +99,19 @@ void en_forward(en_graph *g, int cut, const float *direction)
 void en_forward_tail(en_graph *g, int cut, int tangents) { forward_tail(g, cut, tangents ? VALUES | TANGENTS : VALUES); }
 
 void en_forward_tangents(en_graph *g, int cut) { forward_tail(g, cut, TANGENTS); }
+
+void en_copy_outside(en_graph *g, int cut, en_graph *from)
+{
+    for (int i = 0; i < g->nodes; i++) {
+        const en_node *n = &g->node[i];
+        for (int k = 0; k < n->inputs && en_in_tail(n, cut); k++) {
+            const en_node *in = &g->node[n->in[k]];
+            if (en_active(in, cut) || in->key) continue;
+            size_t image = en_image_floats(&in->shape);
+            for (int b = 0; b < in->shape.dim[0]; b++) memcpy(at(g, in->value) + (size_t)b * image, en_value(from, n->in[k]), image * sizeof(float));
+        }
+    }
+}
 
 void en_seed(en_graph *g, int cut, int seeds, int order)
 {

@@ -22,7 +22,7 @@ typedef struct wt_tensor {
     wt_dtype dtype;
     int rank;
     int64_t dim[WT_MAX_RANK];
-    int64_t stride[WT_MAX_RANK]; /* in elements; row-major unless a torch file says otherwise */
+    int64_t stride[WT_MAX_RANK]; /* in elements, not negative; row-major unless a torch file says otherwise */
     const uint8_t *data;         /* the first element, in the mapped file          */
 } wt_tensor;
 
@@ -30,6 +30,9 @@ typedef struct wt_store wt_store;
 
 /* Opens and checks a whole checkpoint. Every tensor lies inside the file; names are unique. wt_close(NULL) is fine. */
 en_status wt_open(const char *path, wt_store **out, en_error *e);
+
+/* The same from memory that stays the caller's and must outlive the store; `name` stands for the path in messages. */
+en_status wt_open_bytes(const char *name, const void *bytes, size_t size, wt_store **out, en_error *e);
 void wt_close(wt_store *store);
 
 size_t wt_count(const wt_store *store);
@@ -40,5 +43,21 @@ const char *wt_path(const wt_store *store);
 /* Copies elements first .. first+count-1, counted in row-major order, as float32; integers are refused. Several threads may read
  * at once. What has been read is given back to the system: the pages of the file do not stay resident. */
 en_status wt_read(const wt_store *store, const wt_tensor *tensor, size_t first, size_t count, float *out, en_error *e);
+
+/* The number of elements: the product of the dimensions, 1 for rank 0. It fits, since every tensor lies inside its file. */
+size_t wt_elements(const wt_tensor *tensor);
+
+/* A dense row-major array in memory, to be saved. */
+typedef struct wt_array {
+    const char *name;
+    wt_dtype dtype; /* WT_F32 or WT_F64 */
+    int rank;
+    int64_t dim[WT_MAX_RANK];
+    const void *data;
+} wt_array;
+
+/* Writes a .safetensors file, atomically; the same arrays give the same bytes. float64 arrays come first, so that all data is
+ * aligned; otherwise the order is the caller's. `metadata` holds pairs key, value, ended by NULL; it may be NULL itself. */
+en_status wt_save_safetensors(const char *path, const wt_array *arrays, size_t count, const char *const *metadata, en_error *e);
 
 #endif

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/* The table of methods, and what all of them share. */
+#include "cam/methods.h"
+
+#include "nets/nets.h"
+#include "weights/seeded.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static size_t at(const cam_site *c, size_t k, size_t s) { return k * c->positions + s; }
+
+/* ---- fields ---- */
+
+static double gradient(const cam_site *c, size_t k, size_t s, double sum)
+{
+    (void)sum;
+    return (double)c->g[at(c, k, s)];
+}
+
+static double positive_gradient(const cam_site *c, size_t k, size_t s, double sum)
+{
+    double g = gradient(c, k, s, sum);
+    return g > 0 ? g : 0;
+}
+
+/* max(g, 0) g^2 / (2 g^2 + g^3 sum A + 1e-6): the exponential of the utility cancels (arXiv:1710.11063, eq. 19 as implemented) */
+static double plus_plus(const cam_site *c, size_t k, size_t s, double sum)
+{
+    double g = gradient(c, k, s, sum);
+    return g > 0 ? g * (g * g / (2 * g * g + sum * g * g * g + 1e-6)) : 0;
+}
+
+static double share_of_gradient(const cam_site *c, size_t k, size_t s, double sum)
+{
+    return gradient(c, k, s, sum) * (double)c->a[at(c, k, s)] / (sum + 1e-7);
+}
+
+/* q = g - (H a) / 2: the Shapley value of the second-order expansion at the full coalition, divided by a (eq. * of the theory chapter) */
+static double shapley(const cam_site *c, size_t k, size_t s, double sum)
+{
+    return gradient(c, k, s, sum) - 0.5 * (double)c->h[at(c, k, s)];
+}
+
+static double share_of_shapley(const cam_site *c, size_t k, size_t s, double sum)
+{
+    return shapley(c, k, s, sum) * (double)c->a[at(c, k, s)] / (sum + 1e-7);
+}
+
+static double drawn(const cam_site *c, size_t k, size_t s, double sum)
+{
+    (void)s, (void)sum;
+    return wt_uniform(c->stream, k);
+}
+
+/* clang-format off */
+static const cam_method methods[] = {
+/*   name            field              over space  products      needs              first order   where flat      source */
+    {"gradcam",      gradient,          CAM_MEAN,   CAM_SIGNED,   CAM_GRAD,           NULL,         NULL,           "arXiv:1610.02391"},
+    {"gradcam++",    plus_plus,         CAM_SUM,    CAM_SIGNED,   CAM_GRAD,           NULL,         NULL,           "arXiv:1710.11063"},
+    {"xgradcam",     share_of_gradient, CAM_SUM,    CAM_SIGNED,   CAM_GRAD,           NULL,         "gradcam",      "arXiv:2008.02312"},
+    {"hirescam",     gradient,          CAM_KEEP,   CAM_SIGNED,   CAM_GRAD,           NULL,         "gradcam",      "arXiv:2011.08891"},
+    {"gradcam-e",    gradient,          CAM_KEEP,   CAM_POSITIVE, CAM_GRAD,           NULL,         NULL,           "arXiv:2501.06261"},
+    {"layercam",     positive_gradient, CAM_KEEP,   CAM_SIGNED,   CAM_GRAD,           NULL,         NULL,           "doi:10.1109/TIP.2021.3089943"},
+    {"shapleycam",   shapley,           CAM_MEAN,   CAM_SIGNED,   CAM_GRAD | CAM_HVP, "gradcam",    NULL,           "arXiv:2501.06261"},
+    {"shapleycam-h", shapley,           CAM_KEEP,   CAM_SIGNED,   CAM_GRAD | CAM_HVP, "hirescam",   "shapleycam",   "arXiv:2501.06261"},
+    {"shapleycam-e", shapley,           CAM_KEEP,   CAM_POSITIVE, CAM_GRAD | CAM_HVP, "gradcam-e",  NULL,           "arXiv:2501.06261"},
+    {"shapleycam-x", share_of_shapley,  CAM_SUM,    CAM_SIGNED,   CAM_GRAD | CAM_HVP, "xgradcam",   "shapleycam",   "arXiv:2501.06261"},
+    {"randomcam",    drawn,             CAM_MEAN,   CAM_SIGNED,   0,                  NULL,         NULL,           "a control: weights drawn from [-1, 1)"},
+};
+/* clang-format on */
+
+const cam_method *cam_method_at(int i) { return i >= 0 && i < (int)(sizeof methods / sizeof *methods) ? &methods[i] : NULL; }
+
+const cam_method *cam_method_find(const char *name)
+{
+    const cam_method *m;
+    for (int i = 0; (m = cam_method_at(i)); i++)
+        if (net_same_name(m->name, name)) return m;
+    return NULL;
+}
+
+en_status cam_method_map(const cam_method *m, const cam_site *c, double *map, en_error *e)
+{
+    double *weight = malloc(c->positions * sizeof *weight);
+    if (!weight) return en_fail(e, EN_E_NOMEM, "%s: out of memory", m->name);
+    for (size_t s = 0; s < c->positions; s++) map[s] = 0;
+    for (size_t k = 0; k < c->channels; k++) {
+        double sum = 0, pooled = 0;
+        for (size_t s = 0; s < c->positions; s++) sum += (double)c->a[at(c, k, s)];
+        for (size_t s = 0; s < c->positions; s++) pooled += weight[s] = m->field(c, k, s, sum);
+        if (m->pooling == CAM_MEAN) pooled /= (double)c->positions;
+        for (size_t s = 0; s < c->positions; s++) {
+            double p = (m->pooling == CAM_KEEP ? weight[s] : pooled) * (double)c->a[at(c, k, s)];
+            map[s] += m->products == CAM_POSITIVE && p < 0 ? 0 : p;
+        }
+    }
+    free(weight);
+    return EN_OK;
+}
+
+/* Subtracts the minimum, divides by 1e-7 + the maximum of what is left; values below 0 count as 0. */
+static void normalise(double *x, size_t n)
+{
+    double least = INFINITY, most = -INFINITY;
+    for (size_t i = 0; i < n; i++) {
+        if (x[i] < 0) x[i] = 0;
+        least = x[i] < least ? x[i] : least;
+        most = x[i] > most ? x[i] : most;
+    }
+    for (size_t i = 0; i < n; i++) x[i] = (x[i] - least) / (1e-7 + (most - least));
+}
+
+/* One axis of the enlargement: destination d of `size` lies between sources i and i + 1, at t of the way. */
+static void sample_at(int d, int size, int source, int *i, double *t)
+{
+    double f = (d + 0.5) * source / size - 0.5;
+    *i = (int)floor(f);
+    *t = f - *i;
+    if (*i < 0) *i = 0, *t = 0;
+    if (*i >= source - 1) *i = source - 1, *t = 0;
+}
+
+/* One axis: `count` lines of `source` numbers become lines of `size`; numbers of a line lie `step` apart. */
+static void enlarge_axis(const double *from, int source, double *to, int size, int count, size_t line_from, size_t line_to, size_t step)
+{
+    for (int d = 0; d < size; d++) {
+        int i;
+        double t;
+        sample_at(d, size, source, &i, &t);
+        size_t here = (size_t)i * step, next = i + 1 < source ? here + step : here, out = (size_t)d * step;
+        for (int k = 0; k < count; k++, here += line_from, next += line_from, out += line_to) to[out] = from[here] + t * (from[next] - from[here]);
+    }
+}
+
+en_status cam_finish_map(const double *raw, int h, int w, float *map, int height, int width, en_error *e)
+{
+    size_t small = (size_t)h * (size_t)w, wide = (size_t)h * (size_t)width, large = (size_t)height * (size_t)width;
+    double *work = malloc((small + wide + large) * sizeof *work), *across = work + small, *full = across + wide;
+    if (!work) return en_fail(e, EN_E_NOMEM, "map: out of memory");
+    for (size_t i = 0; i < small; i++) work[i] = raw[i];
+    normalise(work, small);
+    enlarge_axis(work, w, across, width, h, (size_t)w, (size_t)width, 1);
+    enlarge_axis(across, h, full, height, width, 1, 1, (size_t)width);
+    normalise(full, large);
+    for (size_t i = 0; i < large; i++) map[i] = (float)full[i];
+    free(work);
+    return EN_OK;
+}
+
+cam_map_status cam_judge_map(const double *raw, size_t n, double *positive, double *negative)
+{
+    *positive = *negative = 0;
+    int finite = 1, constant = 1;
+    for (size_t i = 0; i < n; i++) {
+        finite &= isfinite(raw[i]) != 0;
+        constant &= raw[i] == raw[0];
+        if (raw[i] > 0) *positive += raw[i];
+        if (raw[i] < 0) *negative -= raw[i];
+    }
+    return !finite ? CAM_MAP_NONFINITE : *positive == 0 ? CAM_MAP_BLANK : constant ? CAM_MAP_CONSTANT : CAM_MAP_OK;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/* CAM methods: each is a row of a table. From the activation A[k,s] of the target layer (channel k, position s), the gradient G of
+ * the utility and the product HA of its Hessian with A, a method makes one number for each position:
+ *
+ *     M[s] = sum over k of  P[k,s],    P[k,s] = W[k,s] A[k,s]  or  max(W[k,s] A[k,s], 0)
+ *
+ * where the weights W come from a field of A, G and HA, taken as they are, or pooled over the positions of each channel. */
+#ifndef CAM_METHODS_H
+#define CAM_METHODS_H
+
+#include "engine/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What a method sees. Arrays are [channels, positions]; g and h may be NULL where the method does not need them. */
+typedef struct cam_site {
+    const float *a, *g, *h;
+    size_t channels, positions;
+    uint64_t stream;    /* of random numbers, for the method that draws its weights */
+} cam_site;
+
+typedef enum cam_pooling { CAM_KEEP, CAM_MEAN, CAM_SUM } cam_pooling;
+typedef enum cam_products { CAM_SIGNED, CAM_POSITIVE } cam_products;
+enum { CAM_GRAD = 1, CAM_HVP = 2 };
+
+typedef struct cam_method {
+    const char *name;
+    double (*field)(const cam_site *site, size_t k, size_t s, double channel_sum); /* channel_sum: of A over positions */
+    cam_pooling pooling;
+    cam_products products;
+    unsigned needs;          /* CAM_GRAD, CAM_HVP                                       */
+    const char *first_order; /* the method that it is where the Hessian vanishes, or NULL */
+    const char *where_flat;  /* the method that it is where G and HA are constant over positions, or NULL */
+    const char *source;
+} cam_method;
+
+/* Number i of the table, NULL past its end; by name (case, '-', '_' do not count, '+' reads as p). */
+const cam_method *cam_method_at(int i);
+const cam_method *cam_method_find(const char *name);
+
+/* The raw map, [positions], in double. */
+en_status cam_method_map(const cam_method *m, const cam_site *site, double *map, en_error *e);
+
+/* From raw to final, spec of the reference implementation: negative values to 0; subtract the minimum, divide by 1e-7 + maximum; enlarge
+ * bilinearly (half-pixel centres, no anti-aliasing); the same normalisation again. `map` is [height, width]. */
+en_status cam_finish_map(const double *raw, int h, int w, float *map, int height, int width, en_error *e);
+
+/* What a raw map says. */
+typedef enum cam_map_status { CAM_MAP_OK, CAM_MAP_BLANK, CAM_MAP_CONSTANT, CAM_MAP_NONFINITE } cam_map_status;
+cam_map_status cam_judge_map(const double *raw, size_t positions, double *positive, double *negative);
+
+#endif

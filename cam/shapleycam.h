@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+/* shapleycam: explain what an image classifier saw.
+ *
+ *     cam_net *net;  cam_ctx *ctx;  cam_image *photo;  cam_error e;
+ *     cam_net_open("mobilenet_v2", "mobilenet_v2.safetensors", &net, &e);
+ *     cam_ctx_new(net, NULL, &ctx, &e);
+ *     cam_image_open(net, "dog.jpg", "native", &photo, &e);
+ *
+ *     cam_request want = {.size = sizeof want, .method = "shapleycam", .utility = "rest", .layer = "pre_pool", .cls = CAM_TOP1};
+ *     cam_result got;
+ *     cam_explain(ctx, cam_image_input(photo), &want, 1, &got, &e);
+ *     printf("class %d, probability %.3f\n", got.cls, got.probability);
+ *     const float *map = cam_map(ctx, 0, 0);              224 x 224 numbers from 0 to 1
+ *
+ * Every function that can fail returns a status and leaves one line in the cam_error (which may be NULL): what failed, where, and what was
+ * wanted. Nothing prints, exits, aborts or keeps global state. A cam_net may be used by any number of threads at once; a cam_ctx
+ * belongs to one thread at a time. Results have the same bits for any number of threads, any position in a batch, and on any processor with
+ * fused multiply-add. Strings are UTF-8; pointers that are returned belong to the object that returned them and live as long as it does. */
+#ifndef SHAPLEYCAM_H
+#define SHAPLEYCAM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined __GNUC__
+#define CAM_API __attribute__((visibility("default")))
+#else
+#define CAM_API
+#endif
+
+typedef int32_t cam_status;
+enum {
+    CAM_OK = 0,
+    CAM_E_ARG = -1,         /* something that does not exist or does not fit was asked for */
+    CAM_E_NOMEM = -2,
+    CAM_E_IO = -3,
+    CAM_E_FORMAT = -4,      /* a file is not what it claims to be           */
+    CAM_E_UNSUPPORTED = -5,
+    CAM_E_NONFINITE = -6,
+    CAM_E_LIMIT = -7,
+    CAM_E_CANCELLED = -8
+};
+
+typedef struct cam_error {
+    cam_status status;
+    char text[512];
+} cam_error;
+
+CAM_API const char *cam_version(void);
+CAM_API const char *cam_build(void); /* compiler, instruction set in use */
+
+/* ---- what there is ---- */
+
+/* Name number i of a kind: "nets", "methods", "utilities". NULL past the end. */
+CAM_API const char *cam_list(const char *kind, int32_t i);
+
+/* An ImageNet class by its index: WordNet id and name; both empty outside 0 .. 999. */
+typedef struct cam_class {
+    char wnid[12], name[48];
+} cam_class;
+CAM_API cam_class cam_class_at(int32_t index);
+
+/* A class by decimal index, WordNet id or name; part of a name will do if no other class has it. */
+CAM_API cam_status cam_class_find(const char *text, int32_t *index, cam_error *e);
+
+/* ---- a network with its weights ---- */
+
+typedef struct cam_net cam_net;
+
+/* name: as cam_list("nets") has it, or torchvision's or timm's long name. weights: a .safetensors or .pth file; "seeded" or "seeded:N" for made-up
+ * stand-ins that know nothing; NULL to look where users keep them ($CAM_WEIGHTS, weights/ beside the program, the user's data folder,
+ * torch's and Hugging Face's caches). CAM_E_IO if there are none; cam_weights_wanted then tells what was looked for. */
+CAM_API cam_status cam_net_open(const char *name, const char *weights, cam_net **out, cam_error *e);
+CAM_API void cam_net_close(cam_net *net); /* NULL is fine; no context of it may be in use */
+
+/* The places that cam_net_open searches for a network's weights, one per line. The caller frees. NULL: unknown network, or out of memory. */
+CAM_API char *cam_weights_wanted(const char *name);
+
+CAM_API const char *cam_net_name(const cam_net *net);    /* the short name                      */
+CAM_API const char *cam_net_weights(const cam_net *net); /* the file in use, or "seeded:N"      */
+CAM_API int32_t cam_net_seeded(const cam_net *net);      /* 1 if the weights are made-up        */
+CAM_API int32_t cam_net_classes(const cam_net *net);
+
+/* Layer number i in order of evaluation, with its output's channels, height and width for the usual input. NULL past the end. */
+CAM_API const char *cam_net_layer(const cam_net *net, int32_t i, int32_t chw[3]);
+/* The name that "pre_pool" or "conv" stands for; other names come back as they are. */
+CAM_API const char *cam_net_layer_name(const cam_net *net, const char *layer);
+
+/* ---- pictures ---- */
+
+typedef struct cam_image cam_image;
+
+/* A batch of network inputs: [n, 3, height, width], normalised. */
+typedef struct cam_input {
+    const float *nchw;
+    int32_t n, height, width;
+} cam_input;
+
+/* Decodes JPEG, PNG, BMP or PNM and prepares it as `preprocess` says: "native" (what the weights were trained with), "paper", or
+ * WIDTHxHEIGHT:bilinear|bicubic|none. max_pixels caps width * height (0: 268 million). */
+CAM_API cam_status cam_image_open(const cam_net *net, const char *path, const char *preprocess, cam_image **out, cam_error *e);
+CAM_API cam_status cam_image_decode(const cam_net *net, const void *bytes, size_t size, size_t max_pixels, const char *preprocess, cam_image **out,
+                                    cam_error *e);
+/* The picture that is built in: an orange and a green apple. */
+CAM_API cam_status cam_image_sample(const cam_net *net, const char *preprocess, cam_image **out, cam_error *e);
+/* Ready inputs: a .npy file, float32 [3,H,W] or [N,3,H,W]; or "seeded-image:N". They have no photograph to draw on but themselves. */
+CAM_API cam_status cam_image_tensor(const cam_net *net, const char *file, cam_image **out, cam_error *e);
+CAM_API void cam_image_free(cam_image *image);
+CAM_API cam_input cam_image_input(const cam_image *image);
+/* The pixels that the network sees, [height, width, 3]; and the whole photograph's size. */
+CAM_API const uint8_t *cam_image_pixels(const cam_image *image, int32_t photo_size[2]);
+
+/* ---- running and explaining ---- */
+
+typedef struct cam_ctx cam_ctx;
+
+typedef struct cam_options {
+    uint32_t size;   /* sizeof(cam_options) */
+    int32_t threads; /* 0: one per usable processor */
+} cam_options;
+
+CAM_API cam_status cam_ctx_new(const cam_net *net, const cam_options *options, cam_ctx **out, cam_error *e); /* options may be NULL */
+CAM_API void cam_ctx_free(cam_ctx *ctx);
+
+/* Class selectors besides indices. */
+enum { CAM_TOP1 = -1 }; /* -2 is the second, and so on */
+
+/* One explanation that is wanted of each image of a batch. */
+typedef struct cam_request {
+    uint32_t size;       /* sizeof(cam_request)                                              */
+    const char *method;  /* cam_list("methods")                                              */
+    const char *utility; /* cam_list("utilities")                                            */
+    const char *layer;   /* "pre_pool", "conv", or a layer's name                            */
+    int32_t cls;         /* index, or CAM_TOP1, ..                                           */
+    uint64_t seed;       /* for methods that draw random numbers                             */
+} cam_request;
+
+/* What a map says. CAM_MAP_BLANK: no position speaks for the class. CAM_MAP_CONSTANT: all positions say the same. */
+enum { CAM_STATUS_OK, CAM_STATUS_BLANK, CAM_STATUS_CONSTANT, CAM_STATUS_NONFINITE };
+
+typedef struct cam_result {
+    int32_t status;           /* CAM_STATUS_*                                                                      */
+    int32_t cls;              /* the class that was explained                                                      */
+    int32_t height, width;    /* of the raw map                                                                    */
+    float logit, probability;
+    double utility;           /* its value                                                                         */
+    double positive, negative;/* sums of the raw map's positive and negative values (the latter without sign)       */
+    double hvp_ratio;         /* |H A| / |G|; 0 where the Hessian vanishes; -1 if the method does not use it        */
+    int32_t hvp_zero;         /* 1: the Hessian is zero by construction: utility and tail are (piecewise) linear    */
+    const char *same_as;      /* another method that gives the same map here by construction, or NULL               */
+    const char *because;      /* why, in words, or NULL                                                            */
+} cam_result;
+
+/* One forward pass: logits [n, classes]. */
+CAM_API cam_status cam_forward(cam_ctx *ctx, cam_input input, float *logits, cam_error *e);
+
+/* One forward pass, then for all requests together the fewest sweeps over the part of the network behind each layer. results is
+ * [n, requests]. What the functions below return belongs to the context and lives until its next call of cam_forward or cam_explain. */
+CAM_API cam_status cam_explain(cam_ctx *ctx, cam_input input, const cam_request *requests, int32_t count, cam_result *results, cam_error *e);
+
+CAM_API const float *cam_logits(const cam_ctx *ctx, int32_t image);                  /* [classes]                                     */
+CAM_API const float *cam_map(const cam_ctx *ctx, int32_t image, int32_t request);    /* final, [input height, input width], 0 .. 1    */
+CAM_API const double *cam_raw_map(const cam_ctx *ctx, int32_t image, int32_t request); /* before ReLU, scaling and resize              */
+/* Activation A, gradient G, and product H A of the request's layer, utility and class: [C,H,W] in chw; NULL if it was not needed. */
+CAM_API const float *cam_activation(const cam_ctx *ctx, int32_t image, int32_t request, int32_t chw[3]);
+CAM_API const float *cam_gradient(const cam_ctx *ctx, int32_t image, int32_t request);
+CAM_API const float *cam_hvp_activation(const cam_ctx *ctx, int32_t image, int32_t request);
+
+/* Hessian-vector product of a request's utility at its layer, in any direction: vector and product are [n,C,H,W], for the images and
+ * requests of the last cam_explain, of which the first for this layer must have needed a gradient. */
+CAM_API cam_status cam_hvp(cam_ctx *ctx, int32_t request, const float *vector, float *product, cam_error *e);
+
+/* The part of the network behind a layer: activations [n,C,H,W] in, logits [n,classes] out. What else that part reads (a residual shortcut)
+ * is taken from image 0 of the last cam_explain that had a request for this layer. */
+CAM_API cam_status cam_tail(cam_ctx *ctx, const char *layer, const float *activations, int32_t n, float *logits, cam_error *e);
+
+/* Bytes of memory that the context holds for its graph, and that the network holds for its weights. */
+CAM_API size_t cam_ctx_bytes(const cam_ctx *ctx);
+CAM_API size_t cam_net_bytes(const cam_net *net);
+
+/* ---- results for people ---- */
+
+/* A picture of request `request` for image 0: photograph, heat map on what the network saw, colour bar, class, probability. style: "viridis"
+ * or "jet". Encoded as PNG; the caller frees. */
+CAM_API cam_status cam_render(const cam_ctx *ctx, const cam_image *image, int32_t request, const char *style, uint8_t **png, size_t *size, cam_error *e);
+
+/* One JSON object, without a newline, that describes the last cam_explain for one image: top classes and maps. The caller frees. */
+CAM_API cam_status cam_report(const cam_ctx *ctx, const char *image_name, int32_t image, int32_t topk, char **json, cam_error *e);
+
+/* Indices of the k largest logits, best first; equal ones in order of index. */
+CAM_API void cam_top(const float *logits, int32_t classes, int32_t k, int32_t *indices);
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* Utilities: the scalar u(o) of the logits that is explained, with closed forms of its derivatives at the logits. */
+#ifndef CAM_UTILITY_H
+#define CAM_UTILITY_H
+
+#include <stddef.h>
+
+/* With o the logits, c the class, e its unit vector, s = softmax(o), L = log sum exp(o), v a direction and m = sum s v:
+ *
+ *     name         u            gradient       Hessian times v
+ *     logit        o_c          e              0
+ *     softmax      s_c          s_c (e - s)    s_c (v_c - m) (e - s) - s_c s (v - m)
+ *     logsoftmax   o_c - L      e - s          - s (v - m)
+ *     rest         2 o_c - L    2 e - s        - s (v - m)                             (arXiv:2501.06261) */
+typedef enum cam_utility { CAM_LOGIT, CAM_SOFTMAX, CAM_LOGSOFTMAX, CAM_REST, CAM_UTILITIES } cam_utility;
+
+const char *cam_utility_name(cam_utility u);
+
+/* The utility of that name, CAM_UTILITIES if there is none. */
+cam_utility cam_utility_find(const char *name);
+
+/* Value, gradient and Hessian-vector product at the logits; gradient and hvp (with direction) may be NULL. Sums are in double, and
+ * 1 - s_c is never formed. gradient and hvp have `classes` numbers. */
+double cam_utility_at(cam_utility u, const float *logits, int classes, int c, const float *direction, float *gradient, float *hvp);
+
+/* Softmax of the logits in double. */
+void cam_softmax(const float *logits, int classes, double *out);
+
+#endif

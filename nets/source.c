@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/* Where a network's parameters come from: a checkpoint or seeded stand-ins. */
+#include "nets/nets.h"
+#include "weights/seeded.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* "[64, 3, 3, 3]" */
+static char *dims_text(int rank, const int64_t *dim, char out[128])
+{
+    int n = snprintf(out, 128, "[");
+    for (int i = 0; i < rank && n < 120; i++) n += snprintf(out + n, 128 - (size_t)n, i ? ", %lld" : "%lld", (long long)dim[i]);
+    if (n < 127) snprintf(out + n, 128 - (size_t)n, "]");
+    return out;
+}
+
+static en_status read_store(void *self, const char *key, const en_shape *shape, size_t first, size_t count, float *out, en_error *e)
+{
+    const wt_store *store = self;
+    const wt_tensor *t = wt_find(store, key);
+    char want[64], found[128];
+    if (!t) return en_fail(e, EN_E_FORMAT, "%s: no tensor '%s', want %s float32", wt_path(store), key, en_shape_text(shape, want));
+    int same = t->rank == shape->rank;
+    for (int i = 0; same && i < t->rank; i++) same = t->dim[i] == shape->dim[i];
+    if (!same)
+        return en_fail(e, EN_E_FORMAT, "%s: tensor '%s' is %s, want %s", wt_path(store), key, dims_text(t->rank, t->dim, found), en_shape_text(shape, want));
+    if (t->dtype > WT_BF16)
+        return en_fail(e, EN_E_FORMAT, "%s: tensor '%s' holds %s, want floating point", wt_path(store), key, wt_dtype_name(t->dtype));
+    return wt_read(store, t, first, count, out, e);
+}
+
+en_source net_source_store(const wt_store *store)
+{
+    union {
+        const void *in;
+        void *out;
+    } unconst = {store}; /* a source may be writable in general; this one is not written */
+    return (en_source){unconst.out, read_store};
+}
+
+static en_status read_seeded(void *self, const char *key, const en_shape *shape, size_t first, size_t count, float *out, en_error *e)
+{
+    const net_seeded *s = self;
+    int64_t dim[EN_MAX_RANK];
+    for (int i = 0; i < shape->rank; i++) dim[i] = shape->dim[i];
+    return wt_seeded_read(s->net, s->seed, key, shape->rank, dim, first, count, out, e);
+}
+
+en_source net_source_seeded(net_seeded *seeded) { return (en_source){seeded, read_seeded}; }
+
+static int ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), k = strlen(end);
+    return n >= k && !strcmp(text + n - k, end);
+}
+
+static int wanted(const en_graph *g, const char *name)
+{
+    for (en_ref x = 0; x < en_nodes(g); x++)
+        if (en_key_of(g, x) && !strcmp(en_key_of(g, x), name)) return 1;
+    return 0;
+}
+
+en_status net_check_extra(const wt_store *store, const en_graph *graph, en_error *e)
+{
+    const char *first = NULL;
+    int extra = 0;
+    for (size_t i = 0; i < wt_count(store); i++) {
+        const char *name = wt_at(store, i)->name;
+        if (ends_with(name, "num_batches_tracked") || wanted(graph, name)) continue;
+        if (!extra++) first = name;
+    }
+    if (!extra) return EN_OK;
+    return en_fail(e, EN_E_FORMAT, "%s: tensor '%s' belongs to no layer of this network (of %d such)", wt_path(store), first, extra);
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/* The table of examples: channels around the block of 16, odd maps, every stride, padding, window and grouping that kernels treat
+ * differently, depths around the 512 at which sums are parked. */
+#include "tests/engine/cases.h"
+
+#include "tests/test.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define BLOCKED(n, c, h, w) {EN_BLOCKED, 4, {n, c, h, w}}
+#define PLAIN1(a) {EN_PLAIN, 1, {a}}
+#define PLAIN2(a, b) {EN_PLAIN, 2, {a, b}}
+#define PLAIN4(a, b, c, d) {EN_PLAIN, 4, {a, b, c, d}}
+
+/* n, c, h, w; outputs, window r x s; stride, padding, groups; inputs: 3 with a bias, 2 without */
+#define CONV(n, c, h, w, o, r, s, stride_h, stride_w, pad_h, pad_w, g, count)                                       \
+    {.op = "conv2d", .inputs = count, .in = {BLOCKED(n, c, h, w), PLAIN4(o, (c) / (g), r, s), PLAIN1(o)},           \
+     .attr = {.stride = {stride_h, stride_w}, .pad = {pad_h, pad_w}, .groups = g}, .terms = (c) / (g) * (r) * (s)}
+#define LINEAR(n, k, o, count) {.op = "linear", .inputs = count, .in = {BLOCKED(n, k, 1, 1), PLAIN2(o, k), PLAIN1(o)}, .terms = k}
+#define NORM(n, c, h, w)                                                                                             \
+    {.op = "batch_norm", .inputs = 5, .in = {BLOCKED(n, c, h, w), PLAIN1(c), PLAIN1(c), PLAIN1(c), PLAIN1(c)},         \
+     .draw = {[4] = T_POSITIVE}, .attr = {.eps = 1e-3f}, .terms = 2}
+#define MAP(name, how, n, c, h, w) {.op = name, .inputs = 1, .in = {BLOCKED(n, c, h, w)}, .draw = {how}, .terms = 1}
+#define ADD(shape) {.op = "add", .inputs = 2, .in = {shape, shape}, .terms = 1}
+#define MAXIMUM(n, c, h, w, r, s, stride_h, stride_w, pad_h, pad_w)                                                  \
+    {.op = "max_pool", .inputs = 1, .in = {BLOCKED(n, c, h, w)}, .draw = {T_DISTINCT},                               \
+     .attr = {.kernel = {r, s}, .stride = {stride_h, stride_w}, .pad = {pad_h, pad_w}}, .terms = 1}
+#define MEAN(n, c, h, w, oh, ow) {.op = "adaptive_avg_pool", .inputs = 1, .in = {BLOCKED(n, c, h, w)}, .attr = {.out = {oh, ow}}, .terms = (h) * (w)}
+#define CHANNELS(name, n, c, h, w) {.op = name, .inputs = 1, .in = {BLOCKED(n, c, h, w)}, .terms = c}
+
+const t_case t_cases[] = {
+    /* 1 x 1 windows: pixels in one run, with and without stride */
+    CONV(1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 3),
+    CONV(3, 3, 1, 1, 17, 1, 1, 1, 1, 0, 0, 1, 3),
+    CONV(1, 16, 5, 7, 16, 1, 1, 1, 1, 0, 0, 1, 2),
+    CONV(3, 33, 5, 3, 70, 1, 1, 1, 1, 0, 0, 1, 3),
+    CONV(1, 15, 7, 7, 33, 1, 1, 2, 2, 0, 0, 1, 3),
+    CONV(1, 17, 7, 10, 15, 1, 1, 3, 2, 0, 0, 1, 2),
+    CONV(1, 3, 4, 4, 5, 1, 1, 1, 1, 1, 1, 1, 3),
+    CONV(1, 515, 2, 3, 18, 1, 1, 1, 1, 0, 0, 1, 3),
+    CONV(1, 1030, 1, 2, 3, 1, 1, 1, 1, 0, 0, 1, 2),
+    CONV(1, 64, 50, 40, 2, 1, 1, 1, 1, 0, 0, 1, 3), /* more pixels than one band holds */
+    /* larger windows */
+    CONV(1, 3, 9, 7, 16, 3, 3, 1, 1, 1, 1, 1, 3),
+    CONV(3, 3, 9, 7, 17, 3, 3, 2, 2, 1, 1, 1, 3),
+    CONV(1, 16, 8, 8, 15, 3, 3, 1, 1, 0, 0, 1, 2),
+    CONV(1, 17, 5, 6, 81, 3, 3, 1, 2, 1, 0, 1, 3),
+    CONV(1, 5, 11, 8, 6, 3, 3, 3, 1, 0, 2, 1, 3),
+    CONV(1, 15, 4, 4, 16, 2, 2, 2, 2, 0, 0, 1, 3),
+    CONV(1, 4, 5, 5, 33, 2, 2, 1, 1, 1, 1, 1, 2),
+    CONV(1, 3, 12, 9, 16, 5, 5, 2, 1, 2, 2, 1, 3),
+    CONV(1, 3, 11, 2, 4, 7, 1, 2, 1, 3, 0, 1, 3),
+    CONV(1, 2, 2, 9, 3, 1, 7, 1, 3, 0, 3, 1, 3),
+    CONV(1, 3, 2, 2, 3, 5, 5, 1, 1, 4, 4, 1, 3), /* windows that lie in the padding */
+    CONV(1, 67, 3, 3, 9, 3, 3, 1, 1, 1, 1, 1, 3), /* depth 603: sums parked between taps */
+    CONV(1, 40, 70, 30, 2, 3, 3, 1, 1, 1, 1, 1, 3), /* several bands of rows */
+    /* groups */
+    CONV(1, 4, 5, 5, 6, 3, 3, 1, 1, 1, 1, 2, 3),
+    CONV(3, 32, 3, 5, 32, 3, 3, 1, 1, 1, 1, 4, 3),
+    CONV(1, 48, 4, 3, 36, 3, 3, 2, 2, 1, 1, 4, 2),
+    CONV(1, 68, 3, 3, 34, 1, 1, 1, 1, 0, 0, 2, 3),
+    CONV(1, 8, 5, 4, 80, 1, 1, 1, 1, 0, 0, 4, 3),
+    CONV(1, 160, 2, 2, 20, 2, 1, 1, 1, 0, 0, 4, 3),
+    /* depthwise, and its neighbour with two outputs per channel */
+    CONV(1, 2, 4, 5, 2, 3, 3, 1, 1, 1, 1, 2, 3),
+    CONV(3, 17, 9, 11, 17, 3, 3, 1, 1, 1, 1, 17, 3),
+    CONV(1, 33, 9, 8, 33, 3, 3, 2, 2, 1, 1, 33, 2),
+    CONV(1, 16, 7, 9, 16, 5, 5, 1, 1, 2, 2, 16, 3),
+    CONV(1, 15, 10, 6, 15, 5, 5, 2, 3, 2, 1, 15, 3),
+    CONV(1, 16, 1, 1, 16, 3, 3, 1, 1, 1, 1, 16, 3),
+    CONV(1, 16, 3, 9, 16, 1, 1, 1, 1, 0, 0, 16, 2),
+    CONV(1, 10, 6, 6, 20, 3, 3, 1, 1, 1, 1, 10, 3),
+
+    LINEAR(1, 1, 1, 3), LINEAR(3, 3, 17, 3), LINEAR(1, 15, 33, 2), LINEAR(3, 16, 16, 3), LINEAR(1, 17, 1, 3), LINEAR(3, 65, 70, 3),
+    LINEAR(1, 512, 15, 3), LINEAR(3, 530, 18, 3), LINEAR(1, 1100, 3, 2), LINEAR(15, 33, 20, 3),
+
+    NORM(1, 1, 1, 1), NORM(3, 3, 5, 4), NORM(1, 15, 2, 2), NORM(1, 16, 3, 3), NORM(3, 17, 1, 1), NORM(1, 33, 2, 5),
+
+    MAP("relu", T_KINKS, 1, 1, 1, 1), MAP("relu", T_KINKS, 3, 17, 3, 5), MAP("relu", T_KINKS, 1, 33, 7, 7), MAP("relu", T_KINKS, 2, 16, 24, 30),
+    MAP("relu6", T_KINKS, 1, 1, 1, 1), MAP("relu6", T_KINKS, 3, 15, 5, 3), MAP("relu6", T_KINKS, 1, 33, 7, 7),
+
+    ADD(BLOCKED(1, 1, 1, 1)), ADD(BLOCKED(3, 17, 3, 5)), ADD(BLOCKED(1, 16, 7, 7)),
+
+    MAXIMUM(1, 1, 1, 1, 1, 1, 1, 1, 0, 0), MAXIMUM(1, 3, 7, 6, 2, 2, 2, 2, 0, 0), MAXIMUM(3, 17, 9, 9, 3, 3, 2, 2, 1, 1),
+    MAXIMUM(1, 16, 5, 5, 3, 3, 1, 1, 1, 1), MAXIMUM(1, 15, 6, 9, 5, 2, 3, 1, 2, 1), MAXIMUM(1, 33, 2, 2, 2, 2, 1, 1, 1, 1),
+
+    MEAN(1, 1, 1, 1, 1, 1), MEAN(3, 17, 7, 7, 1, 1), MEAN(1, 16, 5, 5, 7, 7), MEAN(1, 3, 13, 9, 7, 7), MEAN(1, 33, 14, 14, 7, 7),
+    MEAN(3, 15, 3, 10, 5, 4), MEAN(1, 2, 13, 9, 13, 9),
+
+    CHANNELS("flatten", 1, 1, 1, 1), CHANNELS("flatten", 3, 17, 3, 2), CHANNELS("flatten", 1, 16, 4, 4), CHANNELS("flatten", 1, 5, 7, 1),
+    CHANNELS("softmax", 1, 1, 1, 1), CHANNELS("softmax", 3, 5, 1, 1), CHANNELS("softmax", 1, 1000, 1, 1), CHANNELS("softmax", 3, 17, 3, 2),
+    CHANNELS("softmax", 1, 33, 2, 2),
+    CHANNELS("log_softmax", 1, 1, 1, 1), CHANNELS("log_softmax", 3, 5, 1, 1), CHANNELS("log_softmax", 1, 1000, 1, 1),
+    CHANNELS("log_softmax", 3, 17, 3, 2), CHANNELS("log_softmax", 1, 33, 2, 2),
+    {.op = NULL}};
+
+const en_op *t_op(const t_case *c)
+{
+    for (int i = 0; en_ops[i]; i++)
+        if (!strcmp(en_ops[i]->name, c->op)) return en_ops[i];
+    return NULL;
+}
+
+void t_draw_floats(t_draw draw, size_t count, float *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        double x = draw == T_KINKS ? t_uniform(-9, 9) : draw == T_POSITIVE ? t_uniform(0.5, 2) : t_uniform(-1, 1);
+        while (draw == T_KINKS && (fabs(x) < 0.02 || fabs(x - 6) < 0.02)) x = t_uniform(-9, 9);
+        out[i] = draw == T_DISTINCT ? 0.02f * ((float)i - (float)count / 2) : (float)x;
+    }
+    for (size_t i = count; draw == T_DISTINCT && i > 1; i--) {
+        size_t j = t_random() % i;
+        float swapped = out[i - 1];
+        out[i - 1] = out[j];
+        out[j] = swapped;
+    }
+}
+
+const char *t_case_text(const t_case *c)
+{
+    static char text[512];
+    char shape[64];
+    int n = snprintf(text, sizeof text, "%s", c->op);
+    for (int k = 0; k < c->inputs; k++) n += snprintf(text + n, sizeof text - (size_t)n, " %s", en_shape_text(&c->in[k], shape));
+    const en_attr *a = &c->attr;
+    snprintf(text + n, sizeof text - (size_t)n, ", kernel %d %d, stride %d %d, pad %d %d, groups %d, out %d %d", a->kernel[0], a->kernel[1],
+             a->stride[0], a->stride[1], a->pad[0], a->pad[1], a->groups, a->out[0], a->out[1]);
+    return text;
+}

@@ -1,0 +1,547 @@
+/* SPDX-License-Identifier: MIT */
+/* torch.save's archives, built here byte by byte: a zip writer, a pickle writer, and what must be refused. */
+#include "tests/test.h"
+#include "weights/store.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct text {
+    uint8_t byte[1 << 18];
+    size_t size;
+} text;
+
+static void put(text *t, const void *bytes, size_t n)
+{
+    CHECK(t->size + n <= sizeof t->byte);
+    memcpy(t->byte + t->size, bytes, n);
+    t->size += n;
+}
+
+#define PUT(t, literal) put(t, literal, sizeof(literal) - 1)
+
+static void put_number(text *t, uint64_t value, size_t bytes) { put(t, &value, bytes); }
+
+static void put_string(text *t, const char *s)
+{
+    PUT(t, "X");
+    put_number(t, strlen(s), 4);
+    put(t, s, strlen(s));
+}
+
+static void put_integer(text *t, int64_t value)
+{
+    PUT(t, "\x8a\x08");
+    put_number(t, (uint64_t)value, 8);
+}
+
+static void put_tuple(text *t, int n, const int64_t *value)
+{
+    PUT(t, "(");
+    for (int i = 0; i < n; i++) put_integer(t, value[i]);
+    PUT(t, "t");
+}
+
+/* One entry of a state dict: the dict is on the stack. */
+typedef struct view {
+    const char *name, *type, *key;
+    int64_t elements, offset;
+    int rank;
+    int64_t dim[10], stride[10];
+} view;
+
+static void put_view(text *t, const view *v)
+{
+    put_string(t, v->name);
+    PUT(t, "ctorch._utils\n_rebuild_tensor_v2\n((");
+    put_string(t, "storage");
+    PUT(t, "ctorch\n");
+    put(t, v->type, strlen(v->type));
+    PUT(t, "\n");
+    put_string(t, v->key);
+    put_string(t, "cpu");
+    put_integer(t, v->elements);
+    PUT(t, "tQ");
+    put_integer(t, v->offset);
+    put_tuple(t, v->rank, v->dim);
+    put_tuple(t, v->rank, v->stride);
+    PUT(t, "\x89"
+           "ccollections\nOrderedDict\n)RtRs");
+}
+
+enum { ENTRIES = 8 };
+
+typedef struct zip {
+    text file, directory;
+    int count;
+    size_t local[ENTRIES], central[ENTRIES], end; /* offsets; central: in the finished file */
+} zip;
+
+static void zip_add(zip *z, const char *name, const void *bytes, size_t n)
+{
+    z->local[z->count] = z->file.size;
+    z->central[z->count++] = z->directory.size;
+    PUT(&z->directory, "PK\1\2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    put_number(&z->directory, n, 4);
+    put_number(&z->directory, n, 4);
+    put_number(&z->directory, strlen(name), 2);
+    put_number(&z->directory, 0, 8);
+    put_number(&z->directory, 0, 4);
+    put_number(&z->directory, z->file.size, 4);
+    put(&z->directory, name, strlen(name));
+    PUT(&z->file, "PK\3\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    put_number(&z->file, n, 4);
+    put_number(&z->file, n, 4);
+    put_number(&z->file, strlen(name), 2);
+    put_number(&z->file, 0, 2);
+    put(&z->file, name, strlen(name));
+    put(&z->file, bytes, n);
+}
+
+static void zip_end(zip *z)
+{
+    size_t at = z->file.size;
+    for (int i = 0; i < z->count; i++) z->central[i] += at;
+    put(&z->file, z->directory.byte, z->directory.size);
+    z->end = z->file.size;
+    PUT(&z->file, "PK\5\6\0\0\0\0");
+    put_number(&z->file, (uint64_t)z->count, 2);
+    put_number(&z->file, (uint64_t)z->count, 2);
+    put_number(&z->file, z->directory.size, 4);
+    put_number(&z->file, at, 4);
+    put_number(&z->file, 0, 2);
+}
+
+/* Opens a copy that ends where its allocation ends, so that reading past it is seen. The store and *copy are the caller's. */
+static en_status open_copy(const uint8_t *bytes, size_t n, uint8_t **copy, wt_store **store, en_error *e)
+{
+    *copy = malloc(n ? n : 1);
+    CHECK(*copy != NULL);
+    memcpy(*copy, bytes, n);
+    return wt_open_bytes("test.pth", *copy, n, store, e);
+}
+
+/* Opens, and reads everything that can be read. */
+static en_status try_file(const text *file, size_t n, en_error *e)
+{
+    uint8_t *copy;
+    wt_store *store;
+    en_status status = open_copy(file->byte, n, &copy, &store, e);
+    for (size_t i = 0; status == EN_OK && i < wt_count(store); i++) {
+        const wt_tensor *t = wt_at(store, i);
+        float *values = malloc(wt_elements(t) * sizeof *values + 1);
+        CHECK(values != NULL);
+        (void)wt_read(store, t, 0, wt_elements(t), values, NULL);
+        free(values);
+    }
+    wt_close(store);
+    free(copy);
+    return status;
+}
+
+static const float numbers[24] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23};
+static zip archive;
+
+static en_status try_pickle(const text *pickle, en_error *e)
+{
+    archive = (zip){0};
+    zip_add(&archive, "net/data.pkl", pickle->byte, pickle->size);
+    zip_add(&archive, "net/byteorder", "little", 6);
+    zip_add(&archive, "net/data/0", numbers, sizeof numbers);
+    zip_end(&archive);
+    return try_file(&archive.file, archive.file.size, e);
+}
+
+static en_status try_view(const view *v, en_error *e)
+{
+    static text pickle;
+    pickle.size = 0;
+    PUT(&pickle, "\x80\x02}");
+    put_view(&pickle, v);
+    PUT(&pickle, ".");
+    return try_pickle(&pickle, e);
+}
+
+/* A good archive: two views of one storage, as torch writes a state dict with its _metadata. */
+static void good_archive(void)
+{
+    static text pickle;
+    pickle.size = 0;
+    PUT(&pickle, "\x80\x02"
+                 "ccollections\nOrderedDict\nq\0)Rq\1");
+    put_view(&pickle, &(view){"w", "FloatStorage", "0", 24, 0, 2, {4, 6}, {6, 1}});
+    put_view(&pickle, &(view){"t", "FloatStorage", "0", 24, 1, 3, {3, 2, 2}, {1, 12, 6}});
+    PUT(&pickle, "}");
+    put_string(&pickle, "_metadata");
+    PUT(&pickle, "h\0sb.");
+    en_error e;
+    CHECK_OK(try_pickle(&pickle, &e), e);
+}
+
+static void refused(const char *pickle, size_t n, en_status status, const char *why)
+{
+    static text t;
+    en_error e;
+    t.size = 0;
+    put(&t, pickle, n);
+    CHECK_FAILS(try_pickle(&t, &e), e, status, why);
+}
+
+#define REFUSED(literal, status, why) refused(literal, sizeof(literal) - 1, status, why)
+
+TEST(a_torch_archive_is_read_with_its_strides)
+{
+    uint8_t *copy;
+    wt_store *store;
+    en_error e;
+    float got[24];
+    good_archive();
+    CHECK_OK(open_copy(archive.file.byte, archive.file.size, &copy, &store, &e), e);
+    CHECK(wt_count(store) == 2 && !wt_find(store, "_metadata"));
+    CHECK_OK(wt_read(store, wt_find(store, "w"), 0, 24, got, &e), e);
+    CHECK(!memcmp(got, numbers, sizeof got));
+    const wt_tensor *t = wt_find(store, "t");
+    CHECK(t && t->rank == 3 && t->stride[1] == 12);
+    for (size_t first = 0; first < 12; first++)
+        for (size_t count = 0; count <= 12 - first; count++) {
+            CHECK_OK(wt_read(store, t, first, count, got, &e), e);
+            for (size_t i = 0; i < count; i++) {
+                size_t k = first + i;
+                CHECK(got[i] == (float)(1 + k / 4 + k / 2 % 2 * 12 + k % 2 * 6));
+            }
+        }
+    CHECK_FAILS(wt_read(store, t, 5, 8, got, &e), e, EN_E_ARG, "'t' has 12 elements");
+    CHECK_FAILS(wt_read(store, t, SIZE_MAX, 2, got, &e), e, EN_E_ARG, "'t' has 12 elements");
+    wt_close(store);
+    free(copy);
+}
+
+TEST(weights_wrapped_in_a_training_checkpoint_are_found)
+{
+    static text p;
+    PUT(&p, "\x80\x02}");
+    put_string(&p, "args");
+    PUT(&p, "cargparse\nNamespace\n)\x81}");
+    put_string(&p, "lr");
+    PUT(&p, "G\0\0\0\0\0\0\0\0sbs");
+    put_string(&p, "epoch");
+    PUT(&p, "K\3s");
+    put_string(&p, "state_dict");
+    PUT(&p, "}");
+    put_view(&p, &(view){"fc.weight", "LongStorage", "0", 12, 0, 1, {12}, {1}});
+    PUT(&p, "s.");
+    en_error e;
+    uint8_t *copy;
+    wt_store *store;
+    float got[12];
+    CHECK_OK(try_pickle(&p, &e), e);
+    CHECK_OK(open_copy(archive.file.byte, archive.file.size, &copy, &store, &e), e);
+    CHECK(wt_count(store) == 1);
+    CHECK_FAILS(wt_read(store, wt_find(store, "fc.weight"), 0, 1, got, &e), e, EN_E_ARG, "'fc.weight' is int64");
+    wt_close(store);
+    free(copy);
+}
+
+TEST(a_pickle_that_would_run_something_is_refused_by_name_and_offset)
+{
+    REFUSED("\x80\x02"
+            "cos\nsystem\n(X\2\0\0\0ls"
+            "tR.",
+            EN_E_UNSUPPORTED, "data.pkl: offset 2: refused global os.system: only tensors");
+    REFUSED("\x80\x02"
+            "cposix\nsystem\n(X\2\0\0\0ls"
+            "tR.",
+            EN_E_UNSUPPORTED, "refused global posix.system");
+    REFUSED("\x80\x04\x8c\x08"
+            "builtins\x8c\x04"
+            "eval\x93.",
+            EN_E_UNSUPPORTED, "offset 18: refused global builtins.eval");
+    REFUSED("\x80\x02(ios\nsystem\n.", EN_E_UNSUPPORTED, "offset 3: refused opcode INST (0x69)");
+    REFUSED("\x80\x02\x82\x01.", EN_E_UNSUPPORTED, "refused opcode EXT1 (0x82)");
+    REFUSED("\x80\x02\xff.", EN_E_UNSUPPORTED, "refused opcode without a known name (0xff)");
+    REFUSED("\x80\x02"
+            "ctorch\nFloatStorage\n)R.",
+            EN_E_UNSUPPORTED, "refused call of torch.FloatStorage");
+    REFUSED("\x80\x02"
+            "ccollections\nOrderedDict\n)\x81.",
+            EN_E_UNSUPPORTED, "refused to build an object");
+    REFUSED("\x80\x02"
+            "cevil\x1b[31m\nname\n.",
+            EN_E_UNSUPPORTED, "refused global evil?[31m.name");
+}
+
+TEST(a_malformed_pickle_is_refused_with_its_reason)
+{
+    REFUSED("", EN_E_FORMAT, "ends without STOP");
+    REFUSED("\x80\x02}", EN_E_FORMAT, "offset 3: the pickle ends without STOP");
+    REFUSED("\x80\x01}.", EN_E_UNSUPPORTED, "pickle protocol 1");
+    REFUSED("\x80\x02K\1t.", EN_E_FORMAT, "offset 4: no mark on the stack");
+    REFUSED("\x80\x02}u.", EN_E_FORMAT, "no mark");
+    REFUSED("\x80\x02R.", EN_E_FORMAT, "too few values");
+    REFUSED("\x80\x02K\1\x86.", EN_E_FORMAT, "too few values");
+    REFUSED("\x80\x02(K\1\x86.", EN_E_FORMAT, "too few values");
+    REFUSED("\x80\x02(u.", EN_E_FORMAT, "too few values");
+    REFUSED("\x80\x02(0.", EN_E_FORMAT, "too few values");
+    REFUSED("\x80\x02K\1K\1K\1s.", EN_E_FORMAT, "cannot add to an integer, want a dict");
+    REFUSED("\x80\x02}(K\1u.", EN_E_FORMAT, "a key without a value");
+    REFUSED("\x80\x02h\5.", EN_E_FORMAT, "memo index 5 was never set");
+    REFUSED("\x80\x02j\xff\xff\xff\xff.", EN_E_FORMAT, "memo index 4294967295 was never set");
+    REFUSED("\x80\x02}r\xff\xff\xff\xff.", EN_E_LIMIT, "memo index 4294967295 in a pickle");
+    REFUSED("\x80\x02X\xff\xff\xff\xff"
+            "ab.",
+            EN_E_FORMAT, "4294967295 bytes announced, 3 are left");
+    REFUSED("\x80\x02\x8d\xff\xff\xff\xff\xff\xff\xff\xff"
+            "ab.",
+            EN_E_FORMAT, "18446744073709551615 bytes announced");
+    REFUSED("\x80\x02X\xff", EN_E_FORMAT, "the pickle ends inside BINUNICODE");
+    REFUSED("\x80\x02"
+            "cos\nsystem",
+            EN_E_FORMAT, "does not end");
+    REFUSED("\x80\x02]K\1.", EN_E_FORMAT, "STOP with 2 values");
+    REFUSED("\x80\x02].", EN_E_UNSUPPORTED, "holds a list, want a state dict");
+    REFUSED("\x80\x02}.", EN_E_FORMAT, "no tensor in the state dict");
+    REFUSED("\x80\x02K\1Q.", EN_E_FORMAT, "names no storage");
+    REFUSED("\x80\x02"
+            "ctorch._utils\n_rebuild_tensor_v2\n)R.",
+            EN_E_FORMAT, "a tensor from 0 arguments");
+    REFUSED("\x80\x02"
+            "ccollections\nOrderedDict\nK\1\x85R.",
+            EN_E_FORMAT, "OrderedDict of an integer");
+}
+
+TEST(deep_nesting_and_many_values_are_capped)
+{
+    static text t;
+    en_error e;
+    for (int i = 0; i < 100000; i++) PUT(&t, "(");
+    CHECK_FAILS(try_pickle(&t, &e), e, EN_E_LIMIT, "offset 64: containers nested deeper than 64");
+    t.size = 0;
+    PUT(&t, ")");
+    for (int i = 0; i < 200000; i++) PUT(&t, "\x85"); /* a tuple of a tuple of ...: nothing recurses */
+    PUT(&t, ".");
+    CHECK_FAILS(try_pickle(&t, &e), e, EN_E_UNSUPPORTED, "holds a tuple");
+    t.size = 0;
+    PUT(&t, "ccollections\nOrderedDict\nq\0"
+            "0]q\1(K\1K\1\x86q\2"); /* a long list, copied again and again */
+    for (int i = 0; i < 20000; i++) PUT(&t, "h\2");
+    PUT(&t, "e0");
+    for (int i = 0; i < 20000; i++) PUT(&t, "h\0h\1\x85R0");
+    CHECK_FAILS(try_pickle(&t, &e), e, EN_E_LIMIT, "more than 4194304 values");
+}
+
+TEST(a_view_must_lie_inside_its_storage)
+{
+    en_error e;
+    CHECK_OK(try_view(&(view){"w", "FloatStorage", "0", 24, 4, 2, {4, 5}, {5, 1}}, &e), e);
+    CHECK_OK(try_view(&(view){"w", "FloatStorage", "0", 24, 23, 1, {7}, {0}}, &e), e);
+    CHECK_OK(try_view(&(view){"w", "FloatStorage", "0", 24, 24, 2, {0, 5}, {5, 1}}, &e), e);
+#define BAD_VIEW(status, why, ...) CHECK_FAILS(try_view(&(view){"w", __VA_ARGS__}, &e), e, status, why)
+    BAD_VIEW(EN_E_FORMAT, "'w': reaches past the end", "FloatStorage", "0", 24, 5, 2, {4, 5}, {5, 1});
+    BAD_VIEW(EN_E_FORMAT, "'w': reaches past the end", "FloatStorage", "0", 24, 0, 2, {2, 2}, {23, 1});
+    BAD_VIEW(EN_E_FORMAT, "'w': reaches past the end", "FloatStorage", "0", 24, 0, 2, {2, 2}, {INT64_MAX, INT64_MAX});
+    BAD_VIEW(EN_E_FORMAT, "'w': reaches past the end", "FloatStorage", "0", 24, 0, 1, {3}, {INT64_MAX});
+    BAD_VIEW(EN_E_FORMAT, "'w': starts past the end", "FloatStorage", "0", 24, 25, 1, {0}, {1});
+    BAD_VIEW(EN_E_FORMAT, "'w': starts past the end", "FloatStorage", "0", 24, INT64_MAX, 1, {1}, {1});
+    BAD_VIEW(EN_E_FORMAT, "want an offset in a storage", "FloatStorage", "0", 24, -1, 1, {1}, {1});
+    BAD_VIEW(EN_E_FORMAT, "'w': negative stride -1", "FloatStorage", "0", 24, 3, 1, {2}, {-1});
+    BAD_VIEW(EN_E_FORMAT, "'w': impossible shape", "FloatStorage", "0", 24, 0, 1, {-2}, {1});
+    BAD_VIEW(EN_E_FORMAT, "'w': impossible shape", "FloatStorage", "0", 24, 0, 3, {0, INT64_MAX, 3}, {0, 0, 0});
+    BAD_VIEW(EN_E_LIMIT, "elements in a file of", "FloatStorage", "0", 24, 0, 1, {1 << 30}, {0});
+    BAD_VIEW(EN_E_LIMIT, "a tensor of more than 8 axes", "FloatStorage", "0", 24, 0, 9, {1, 1, 1, 1, 1, 1, 1, 1, 1}, {0});
+    BAD_VIEW(EN_E_FORMAT, "storage 0: 25 elements of float32 in an entry of 96 bytes", "FloatStorage", "0", 25, 0, 1, {1}, {1});
+    BAD_VIEW(EN_E_FORMAT, "storage 0: 13 elements of float64", "DoubleStorage", "0", 13, 0, 1, {1}, {1});
+    BAD_VIEW(EN_E_FORMAT, "storage 7 is missing", "FloatStorage", "7", 24, 0, 1, {1}, {1});
+    BAD_VIEW(EN_E_FORMAT, "'../data.pkl' is not a number", "FloatStorage", "../data.pkl", 24, 0, 1, {1}, {1});
+    BAD_VIEW(EN_E_FORMAT, "'' is not a number", "FloatStorage", "", 24, 0, 1, {1}, {1});
+    BAD_VIEW(EN_E_FORMAT, "names no storage", "FloatStorage", "0", -24, 0, 1, {1}, {1});
+    BAD_VIEW(EN_E_UNSUPPORTED, "refused global torch.QInt8Storage", "QInt8Storage", "0", 24, 0, 1, {1}, {1});
+}
+
+TEST(a_name_that_is_there_twice_is_refused)
+{
+    static text p;
+    en_error e;
+    view v = {"w", "FloatStorage", "0", 24, 0, 1, {1}, {1}};
+    PUT(&p, "\x80\x02}");
+    put_view(&p, &v);
+    put_view(&p, &v);
+    PUT(&p, ".");
+    CHECK_FAILS(try_pickle(&p, &e), e, EN_E_FORMAT, "tensor 'w' is there twice");
+}
+
+static float read_one(const char *type, const void *storage, size_t size, int64_t index)
+{
+    static text p;
+    static zip z;
+    uint8_t *copy;
+    wt_store *store;
+    en_error e;
+    float got;
+    int64_t elements = index + 1;
+    p.size = 0;
+    PUT(&p, "\x80\x02}");
+    put_view(&p, &(view){"w", type, "0", elements, 0, 1, {elements}, {1}});
+    PUT(&p, ".");
+    z = (zip){0};
+    zip_add(&z, "odd/data.pkl", p.byte, p.size); /* the names decide how the data is aligned: not at all */
+    zip_add(&z, "odd/data/0", storage, size);
+    zip_end(&z);
+    CHECK_OK(open_copy(z.file.byte, z.file.size, &copy, &store, &e), e);
+    CHECK_OK(wt_read(store, wt_at(store, 0), (size_t)index, 1, &got, &e), e);
+    wt_close(store);
+    free(copy);
+    return got;
+}
+
+TEST(half_precision_and_double_are_converted_exactly)
+{
+    static const struct {
+        uint16_t bits;
+        float value;
+    } halves[] = {{0x0000, 0},        {0x3C00, 1},           {0xC000, -2},       {0x7BFF, 65504},     {0x0400, 0x1p-14f},
+                  {0x0001, 0x1p-24f}, {0x83FF, -0x3FFp-24f}, {0x7C00, INFINITY}, {0xFC00, -INFINITY}, {0x3555, 0x1.554p-2f}};
+    for (size_t i = 0; i < sizeof halves / sizeof *halves; i++) {
+        uint16_t bits[2] = {0x1234, halves[i].bits};
+        CHECK_MSG(read_one("HalfStorage", bits, 4, 1) == halves[i].value, "half %04x", halves[i].bits);
+    }
+    CHECK(signbit(read_one("HalfStorage", (uint16_t[]){0x8000}, 2, 0)));
+    CHECK(isnan(read_one("HalfStorage", (uint16_t[]){0x7E01}, 2, 0)));
+    CHECK(read_one("BFloat16Storage", (uint16_t[]){0x3FC0}, 2, 0) == 1.5f);
+    CHECK(isnan(read_one("BFloat16Storage", (uint16_t[]){0x7FC0}, 2, 0)));
+    CHECK(read_one("DoubleStorage", (double[]){7, 1 + 0x1p-24}, 16, 1) == 1.0f); /* a tie, to even */
+    CHECK(read_one("DoubleStorage", (double[]){1 + 0x1.8p-24}, 8, 0) == 1 + 0x1p-23f);
+    CHECK(read_one("DoubleStorage", (double[]){1e300}, 8, 0) == INFINITY);
+    CHECK(isnan(read_one("FloatStorage", (float[]){NAN}, 4, 0)));
+}
+
+static en_status try_archive(en_error *e) { return try_file(&archive.file, archive.file.size, e); }
+
+static void patch(size_t at, uint64_t value, size_t bytes) { memcpy(archive.file.byte + at, &value, bytes); }
+
+TEST(a_malformed_zip_is_refused_with_its_reason)
+{
+    static text p;
+    en_error e;
+    PUT(&p, "}.");
+#define BAD_ZIP(status, why, change)                                                                                               \
+    do {                                                                                                                           \
+        good_archive();                                                                                                            \
+        change;                                                                                                                    \
+        CHECK_FAILS(try_archive(&e), e, status, why);                                                                              \
+    } while (0)
+    BAD_ZIP(EN_E_FORMAT, "no end of central directory", archive.file.size--);
+    BAD_ZIP(EN_E_FORMAT, "outside of the file", patch(archive.end + 16, archive.end + 1, 4));
+    BAD_ZIP(EN_E_FORMAT, "outside of the file", patch(archive.end + 12, 0xFFFFFFFF, 4));
+    BAD_ZIP(EN_E_FORMAT, "65535 entries in a directory", patch(archive.end + 10, 65535, 2));
+    BAD_ZIP(EN_E_FORMAT, "directory is cut off", patch(archive.central[2] + 28, 5000, 2));
+    BAD_ZIP(EN_E_UNSUPPORTED, "several parts", patch(archive.end + 4, 1, 2));
+    BAD_ZIP(EN_E_FORMAT, "'net/data/0': its data lies outside", patch(archive.central[2] + 20, 0x7FFFFFFF, 4));
+    BAD_ZIP(EN_E_FORMAT, "'net/data/0': its header lies outside", patch(archive.central[2] + 42, 0x7FFFFFFF, 4));
+    BAD_ZIP(EN_E_FORMAT, "'net/data/0': no header", patch(archive.central[2] + 42, 5, 4));
+    BAD_ZIP(EN_E_FORMAT, "'net/data/0': its header has another name", patch(archive.central[2] + 42, archive.local[0], 4));
+    BAD_ZIP(EN_E_FORMAT, "'net/data/0': stored, yet its two sizes differ", patch(archive.central[2] + 24, 0x7FFFFFFF, 4));
+    BAD_ZIP(EN_E_UNSUPPORTED, "'net/data/0' is compressed", patch(archive.central[2] + 10, 8, 2));
+    BAD_ZIP(EN_E_UNSUPPORTED, "'net/data.pkl' is encrypted", patch(archive.central[0] + 8, 1, 2));
+    BAD_ZIP(EN_E_UNSUPPORTED, "byteorder is not little", patch(archive.local[1] + 30 + strlen("net/byteorder"), 'b', 1));
+    archive = (zip){0};
+    zip_add(&archive, "net/data.pkl", p.byte, p.size);
+    zip_add(&archive, "net/data.pkl", p.byte, p.size);
+    zip_end(&archive);
+    CHECK_FAILS(try_archive(&e), e, EN_E_FORMAT, "'net/data.pkl': is there twice");
+    archive = (zip){0};
+    zip_end(&archive);
+    CHECK_FAILS(try_archive(&e), e, EN_E_FORMAT, "without data.pkl");
+    archive = (zip){0};
+    zip_add(&archive, "net/constants.pkl", p.byte, p.size);
+    zip_add(&archive, "net/data.pkl", p.byte, p.size);
+    zip_end(&archive);
+    CHECK_FAILS(try_archive(&e), e, EN_E_UNSUPPORTED, "TorchScript");
+}
+
+/* Turns the good archive into one whose end record and third entry use the zip64 fields. */
+static void use_zip64(uint64_t directory_at)
+{
+    static text tail;
+    uint8_t *central = archive.file.byte + archive.central[2];
+    size_t first = archive.central[0], name_end = archive.central[2] + 46 + strlen("net/data/0");
+    uint32_t local;
+    memcpy(&local, central + 42, 4);
+    patch(archive.central[2] + 20, 0xFFFFFFFFFFFFFFFF, 8);
+    patch(archive.central[2] + 30, 28, 2);
+    patch(archive.central[2] + 42, 0xFFFFFFFF, 4);
+    archive.file.size = name_end;
+    put_number(&archive.file, 1, 2);
+    put_number(&archive.file, 24, 2);
+    put_number(&archive.file, sizeof numbers, 8);
+    put_number(&archive.file, sizeof numbers, 8);
+    put_number(&archive.file, local, 8);
+    size_t end64 = archive.file.size;
+    tail.size = 0;
+    PUT(&tail, "PK\6\6\x2c\0\0\0\0\0\0\0\x2d\0\x2d\0\0\0\0\0\0\0\0\0");
+    put_number(&tail, 3, 8);
+    put_number(&tail, 3, 8);
+    put_number(&tail, end64 - first, 8);
+    put_number(&tail, directory_at ? directory_at : first, 8);
+    PUT(&tail, "PK\6\7\0\0\0\0");
+    put_number(&tail, end64, 8);
+    PUT(&tail, "\1\0\0\0PK\5\6\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0");
+    put(&archive.file, tail.byte, tail.size);
+}
+
+TEST(zip64_archives_are_read_and_their_claims_are_checked)
+{
+    en_error e;
+    good_archive();
+    use_zip64(0);
+    CHECK_OK(try_archive(&e), e);
+    good_archive();
+    use_zip64(UINT64_MAX - 3);
+    CHECK_FAILS(try_archive(&e), e, EN_E_FORMAT, "outside of the file");
+    good_archive();
+    use_zip64(0);
+    patch(archive.file.size - 22 - 20 + 8, UINT64_MAX, 8);
+    CHECK_FAILS(try_archive(&e), e, EN_E_FORMAT, "no zip64 end");
+}
+
+TEST(an_archive_cut_anywhere_is_refused)
+{
+    en_error e;
+    good_archive();
+    for (size_t n = 0; n < archive.file.size; n++) CHECK(try_file(&archive.file, n, &e) != EN_OK);
+}
+
+TEST(an_archive_with_any_bit_flipped_does_no_harm)
+{
+    en_error e;
+    good_archive();
+    for (size_t i = 0; i < archive.file.size; i++)
+        for (int bit = 0; bit < 8; bit++) {
+            archive.file.byte[i] ^= (uint8_t)(1 << bit);
+            (void)try_archive(&e);
+            archive.file.byte[i] ^= (uint8_t)(1 << bit);
+        }
+    for (int i = 0; i < 20000; i++) { /* and any few bytes replaced */
+        static text copy;
+        copy = archive.file;
+        for (int k = 0; k < 3; k++) copy.byte[t_random() % copy.size] = (uint8_t)t_random();
+        (void)try_file(&copy, copy.size, &e);
+    }
+}
+
+TEST(every_failed_allocation_while_opening_an_archive_is_reported)
+{
+    en_error e;
+    good_archive();
+    long n = 1;
+    for (;; n++) {
+        wt_store *store;
+        t_fail_allocation(n, 0);
+        en_status status = wt_open_bytes("test.pth", archive.file.byte, archive.file.size, &store, &e);
+        t_fail_allocation(0, 0);
+        wt_close(store);
+        if (status == EN_OK) break;
+        CHECK_MSG(status == EN_E_NOMEM && !store, "allocation %ld: %s", n, e.text);
+    }
+    CHECK(n > 8);
+}

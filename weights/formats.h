@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside weights/: what a checkpoint format has to do. store.c recognises a file by its first bytes and calls one parser, which
+ * checks everything and calls wt_store_add for each tensor. */
+#ifndef WEIGHTS_FORMATS_H
+#define WEIGHTS_FORMATS_H
+
+#include "weights/file.h"
+#include "weights/store.h"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "checkpoints are little-endian and are read in place");
+
+enum { WT_MAX_TENSORS = 1000000 };
+
+struct wt_store {
+    char *path;
+    wt_file map;          /* {0} when the bytes are the caller's */
+    const uint8_t *bytes; /* the whole checkpoint */
+    size_t size;
+    wt_tensor *tensor; /* in the file's order */
+    size_t count, capacity;
+    const wt_tensor **by_name; /* sorted, for wt_find */
+};
+
+/* Adds a tensor with dtype, rank, dim and stride set, whose first element is at `offset` in the store's bytes. Checks that all its
+ * elements lie before `limit`, that the dimensions make sense, that it has no more elements than the file has bytes, and that the
+ * name, which is copied, is a C string. */
+en_status wt_store_add(wt_store *store, const wt_tensor *tensor, const char *name, size_t name_size, size_t offset, size_t limit,
+                       en_error *e);
+
+en_status wt_parse_safetensors(wt_store *store, en_error *e);
+en_status wt_parse_torch_zip(wt_store *store, en_error *e);
+
+/* The number of elements of a shape; -1 if a dimension is negative or the product overflows (zeros do not hide that). */
+int64_t wt_shape_elements(const int64_t *dim, int rank);
+
+/* Row-major strides. */
+void wt_row_major(const int64_t *dim, int rank, int64_t *stride);
+
+/* Text from a file made fit for a message: printable ASCII, at most 79 characters. Returns out. */
+typedef char wt_shown[80];
+const char *wt_show(const void *text, size_t size, wt_shown out);
+
+/* ---- pickle.c: what torch.save wrote, without running it ---- */
+
+typedef struct wt_pickle_text { /* a part of the pickle's bytes */
+    const char *at;
+    size_t size;
+} wt_pickle_text;
+
+typedef struct wt_pickle_storage { /* a flat array kept outside the pickle */
+    wt_pickle_text key;            /* its name there */
+    wt_dtype dtype;
+    int64_t elements;
+} wt_pickle_storage;
+
+typedef struct wt_pickle_tensor { /* a view of a storage; its shape is not yet checked against it */
+    size_t storage;               /* index */
+    int64_t offset;               /* of the first element */
+    int rank;
+    int64_t dim[WT_MAX_RANK], stride[WT_MAX_RANK];
+} wt_pickle_tensor;
+
+typedef struct wt_pickle_entry { /* one tensor of the state dict */
+    wt_pickle_text name;
+    size_t tensor; /* index */
+} wt_pickle_entry;
+
+typedef struct wt_pickle { /* arrays owned by this struct; texts point into the pickle's bytes */
+    wt_pickle_storage *storage;
+    wt_pickle_tensor *tensor;
+    wt_pickle_entry *entry;
+    size_t storages, tensors, entries;
+    size_t size; /* bytes of the pickle itself: what follows belongs to the enclosing format */
+} wt_pickle;
+
+/* Interprets the pickle at the start of `bytes`, which must build a state dict or a dict that has one under model, state_dict or
+ * model_ema. On failure *out is {0}. */
+en_status wt_pickle_parse(const uint8_t *bytes, size_t size, wt_pickle *out, en_error *e);
+void wt_pickle_free(wt_pickle *pickle);
+
+#endif

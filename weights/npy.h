@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* NumPy's .npy files (numpy.org/doc/stable/reference/generated/numpy.lib.format.html), versions 1 to 3: one array of float32 or
+ * float64, little-endian, in C order. */
+#ifndef WEIGHTS_NPY_H
+#define WEIGHTS_NPY_H
+
+#include "weights/store.h"
+
+typedef struct wt_npy {
+    int rank;
+    int64_t dim[WT_MAX_RANK];
+    float *data; /* row-major, from malloc, owned by this struct; float64 rounded to nearest */
+} wt_npy;
+
+/* On failure *out is {0}. Other element types, byte orders and Fortran order are refused. */
+en_status wt_npy_read(const char *path, wt_npy *out, en_error *e);
+
+/* Frees the data and resets the struct; {0} is fine. */
+void wt_npy_free(wt_npy *array);
+
+/* Writes a float32 array, atomically. */
+en_status wt_npy_write(const char *path, int rank, const int64_t *dim, const float *data, en_error *e);
+
+#endif
