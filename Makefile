@@ -72,12 +72,24 @@ $(BUILD)/engine/kernels/%.$(1).o: engine/kernels/%.c Makefile
 endef
 $(foreach isa,$(ISAS),$(eval $(call kernel_rule,$(isa))))
 
-$(BUILD)/run-tests: $(call obj,$(TEST_C)) $(BUILD)/libshapleycam.a
+# Files that the assembler copies into objects.
+$(BUILD)/weights/seeded.o: $(wildcard weights/seeded_statistics/*)
+$(BUILD)/nets/labels.o: nets/imagenet_classes.tsv
+$(BUILD)/cam/image.o: tools/sample/orange_granny.png
+
+$(BUILD)/draw-sample: $(call obj,tools/sample/draw.c tools/sample/scene.c) $(BUILD)/libshapleycam.a
+	$(call say,LINK $@)
+	$(Q)$(CC) -o $@ $^ $(LINK)
+
+sample: $(BUILD)/draw-sample ## draw the built-in sample picture anew
+	$< tools/sample/orange_granny.png
+
+$(BUILD)/run-tests: $(call obj,$(TEST_C) tools/sample/scene.c $(TOOL_C)) $(BUILD)/libshapleycam.a
 	$(call say,LINK $@)
 	$(Q)$(CC) -o $@ $^ $(WRAP) $(LINK)
 
 test: all layers $(BUILD)/run-tests ## run the tests (T="name ..." for some, V=1 to list them, SAN=address|undefined|thread)
-	$(Q)V=$(V) BUILD=$(BUILD) $(BUILD)/run-tests $(T)
+	$(Q)V=$(V) $(BUILD)/run-tests $(T)
 
 # Includes may only point down the layers.
 MAY := engine:engine weights:engine,weights nets:engine,weights,nets cam:engine,weights,nets,cam
@@ -92,6 +104,6 @@ help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */make \1\t/' | expand -t 16
 	@echo; echo "variables: CC=gcc|clang  CFLAGS=...  SAN=address|undefined|thread  OMP=1  V=1 (show commands)"
 
-.PHONY: all test layers clean help
+.PHONY: all test layers sample clean help
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -120,7 +120,8 @@ def onnxruntime_peer(net, model, threads, image):
 
 def openvino_peer(net, model, threads, image):
     import openvino
-    compiled = openvino.Core().compile_model(model, b"", "CPU", {
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(model), "CPU", {
         "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False})
     request = compiled.create_infer_request()
     return lambda: request.infer([image])
@@ -226,9 +227,10 @@ def our_version():
         return "unknown"
 
 
-def machine(peers):
-    return {"cpu": cpu_model(), "processors": os.cpu_count(), "system": platform.platform(),
-            "versions": {"ours": our_version(), **{name: importlib.metadata.version(name) for name in peers}}}
+def machine(program, peers):
+    versions = {"ours": our_version()} if program else {}
+    versions.update((name, importlib.metadata.version(name)) for name in peers)
+    return {"cpu": cpu_model(), "processors": os.cpu_count(), "system": platform.platform(), "versions": versions}
 
 
 def row(cells):
@@ -266,7 +268,7 @@ def arguments():
 
 def main():
     args = arguments()
-    about, results = machine(args.peers), []
+    about, results = machine(args.ours, args.peers), []
     if not args.json:
         print(about["cpu"], "x", about["processors"], about["system"], *("%s %s" % v for v in about["versions"].items()), sep="  ")
         print(row(("network", "threads", "who", "best ms", "over ours", "load")))

@@ -18,7 +18,8 @@ cam_status cam_ctx_new(const cam_net *net, const cam_options *options, cam_ctx *
     cam_ctx *c = *out = calloc(1, sizeof *c);
     if (!c) return en_fail(e, EN_E_NOMEM, "context: out of memory");
     c->net = net;
-    en_status status = en_pool_new(options ? options->threads : 0, &c->pool, e);
+    en_status status = net->params ? EN_OK : en_fail(e, EN_E_ARG, "%s: opened without weights, so it cannot run", net->arch->name);
+    if (status == EN_OK) status = en_pool_new(options ? options->threads : 0, &c->pool, e);
     if (status != EN_OK) {
         free(c);
         *out = NULL;
@@ -71,7 +72,8 @@ size_t cam_ctx_bytes(const cam_ctx *c) { return c->model.graph ? en_graph_bytes(
 static en_status fit_graph(cam_ctx *c, cam_input in, const cam_site_layer *layers, int count, en_error *e)
 {
     int same = c->model.graph && c->n == in.n && c->height == in.height && c->width == in.width && c->layer_count == count;
-    for (int i = 0; same && i < count; i++) same = !strcmp(c->layers[i].name, layers[i].name);
+    for (int i = 0; same && i < count; i++) same = c->layers[i].ref == layers[i].ref;
+    for (int i = 0; same && i < count; i++) memcpy(c->layers[i].name, layers[i].name, sizeof layers->name);
     if (same) return EN_OK;
     net_model_free(&c->model);
     c->layer_count = 0;
@@ -79,7 +81,6 @@ static en_status fit_graph(cam_ctx *c, cam_input in, const cam_site_layer *layer
     for (int i = 0; i < count; i++) {
         cam_site_layer *l = &c->layers[i];
         *l = layers[i];
-        l->ref = net_model_layer(&c->model, l->name, e);
         l->cut = en_cut(c->model.graph, &l->ref, 1);
     }
     en_status status = en_graph_finish(c->model.graph, &(en_options){.pool = c->pool, .seeds = count ? CAM_SEEDS : 0}, e);
@@ -147,13 +148,11 @@ static int layer_number(const cam_ctx *c, const char *asked, cam_site_layer *lay
 {
     en_ref ref = net_model_layer(&c->net->shape, asked ? asked : "", e);
     if (ref == EN_NONE) return -1;
-    const char *name = NULL; /* the first name of the node: a layer may have several */
-    for (int i = 0; i < c->net->shape.count && !name; i++)
-        if (c->net->shape.layers[i].ref == ref) name = c->net->shape.layers[i].name;
-    for (int i = 0; i < *count; i++)
-        if (layers[i].name == name) return i;
+    for (int i = 0; i < *count; i++) /* a layer may have several names */
+        if (layers[i].ref == ref) return i;
     if (*count == CAM_MAX_LAYERS) return en_fail(e, EN_E_LIMIT, "more than %d layers at once", CAM_MAX_LAYERS), -1;
-    layers[*count] = (cam_site_layer){.name = name};
+    layers[*count].ref = ref;
+    snprintf(layers[*count].name, sizeof layers->name, "%s", cam_net_layer_name(c->net, asked));
     return (*count)++;
 }
 
@@ -177,7 +176,7 @@ static en_status read_request(cam_ctx *c, const cam_request *r, cam_site_layer *
     j.layer = layer_number(c, r->layer, layers, layer_count, e);
     if (j.layer < 0) return EN_E_ARG;
     snprintf(j.layer_name, sizeof j.layer_name, "%s", r->layer);
-    if (j.method->needs) j.pair = pair_number(c, &j, (j.method->needs & CAM_HVP) != 0);
+    if (j.method->needs) j.pair = pair_number(c, &j, (j.method->needs & CAM_HVP) || (r->flags & CAM_WITH_HVP));
     c->jobs[c->job_count++] = j;
     return EN_OK;
 }
@@ -423,14 +422,13 @@ cam_status cam_hvp(cam_ctx *c, int32_t request, const float *vector, float *prod
 /* Builds the graph for n activations of a layer; what else its tail reads comes from image 0 of the last explanation. */
 static en_status fit_tail(cam_ctx *c, const cam_site_layer *l, int n, en_error *e)
 {
-    if (c->tail.graph && c->tail_layer == l->name && c->tail_n == n && c->tail_height == c->height && c->tail_width == c->width) return EN_OK;
+    if (c->tail.graph && c->tail_layer == l->ref && c->tail_n == n && c->tail_height == c->height && c->tail_width == c->width) return EN_OK;
     net_model_free(&c->tail);
     EN_TRY(net_model_build(c->net->arch, c->net->classes, n, c->height, c->width, c->net->params, &c->tail, e));
-    en_ref ref = net_model_layer(&c->tail, l->name, e);
-    en_cut(c->tail.graph, &ref, 1);
+    en_cut(c->tail.graph, &l->ref, 1);
     en_status status = en_graph_finish(c->tail.graph, &(en_options){.pool = c->pool, .tail_only = 1}, e);
     if (status != EN_OK) net_model_free(&c->tail);
-    c->tail_layer = l->name;
+    c->tail_layer = l->ref;
     c->tail_n = n;
     c->tail_height = c->height;
     c->tail_width = c->width;

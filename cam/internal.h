@@ -30,8 +30,8 @@ typedef struct cam_pair {
 
 /* A layer that is explained. */
 typedef struct cam_site_layer {
-    const char *name;    /* full, owned by the net's shape */
-    en_ref ref;
+    char name[96];       /* in full                        */
+    en_ref ref;          /* the same in every graph of the network */
     int cut;             /* in the graph                   */
     float *activation;   /* [n][C,H,W], owned              */
     int c, h, w;
@@ -58,7 +58,7 @@ struct cam_ctx {
     net_model model;     /* finished, for the input's size and the layers below */
     int n, height, width;
     net_model tail;      /* of cam_tail: the same, for another batch */
-    const char *tail_layer;
+    en_ref tail_layer;
     int tail_n, tail_height, tail_width;
     cam_site_layer layers[CAM_MAX_LAYERS];
     int layer_count;

@@ -30,6 +30,7 @@ static en_status open_weights(cam_net *net, const char *weights, en_error *e)
         net->weights = strdup(text);
     } else if (weights) {
         net->weights = strdup(weights);
+        if (!strcmp(weights, CAM_NO_WEIGHTS)) return net->weights ? EN_OK : en_fail(e, EN_E_NOMEM, "%s: out of memory", net->arch->name);
     } else {
         EN_TRY(wt_lookup(&(wt_names){net->arch->name, (const char *[]){net->arch->official, NULL}, net->arch->hub}, &net->weights, e));
     }
@@ -37,11 +38,16 @@ static en_status open_weights(cam_net *net, const char *weights, en_error *e)
     return net->seeded.net ? EN_OK : wt_open(net->weights, &net->store, e);
 }
 
-/* Reads and packs every parameter, by finishing a graph of one usual input; the graph stays, for the names and shapes of layers. */
-static en_status read_parameters(cam_net *net, en_error *e)
+/* Writes the network down for one usual input, for the names and shapes of its layers and parameters. */
+static en_status describe(cam_net *net, en_error *e)
 {
     net_recipe recipe = net->arch->recipe();
-    EN_TRY(net_model_build(net->arch, net->classes, 1, recipe.crop_height, recipe.crop_width, net->params, &net->shape, e));
+    return net_model_build(net->arch, net->classes, 1, recipe.crop_height, recipe.crop_width, net->params, &net->shape, e);
+}
+
+/* Reads and packs every parameter. */
+static en_status read_parameters(cam_net *net, en_error *e)
+{
     en_pool *pool;
     EN_TRY(en_pool_new(0, &pool, e));
     en_status status = en_graph_prepare(net->shape.graph, pool, e);
@@ -61,8 +67,10 @@ cam_status cam_net_open(const char *name, const char *weights, cam_net **out, ca
     net->arch = arch;
     net->classes = NET_CLASSES;
     en_status status = open_weights(net, weights, e);
-    if (status == EN_OK) status = en_params_new(net->store ? net_source_store(net->store) : net_source_seeded(&net->seeded), &net->params, e);
-    if (status == EN_OK) status = read_parameters(net, e);
+    if (status == EN_OK && net->store) status = en_params_new(net_source_store(net->store), &net->params, e);
+    if (status == EN_OK && net->seeded.net) status = en_params_new(net_source_seeded(&net->seeded), &net->params, e);
+    if (status == EN_OK) status = describe(net, e);
+    if (status == EN_OK && net->params) status = read_parameters(net, e);
     if (status != EN_OK) {
         cam_net_close(net);
         return status;

@@ -67,6 +67,9 @@ CAM_API cam_status cam_class_find(const char *text, int32_t *index, cam_error *e
 
 typedef struct cam_net cam_net;
 
+/* What weights may be given as: a network without any, which can name its layers and prepare pictures but not run. */
+#define CAM_NO_WEIGHTS "none"
+
 /* name: as cam_list("nets") has it, or torchvision's or timm's long name. weights: a .safetensors or .pth file; "seeded" or "seeded:N" for made-up
  * stand-ins that know nothing; NULL to look where users keep them ($CAM_WEIGHTS, weights/ beside the program, the user's data folder,
  * torch's and Hugging Face's caches). CAM_E_IO if there are none; cam_weights_wanted then tells what was looked for. */
@@ -133,7 +136,11 @@ typedef struct cam_request {
     const char *layer;   /* "pre_pool", "conv", or a layer's name                            */
     int32_t cls;         /* index, or CAM_TOP1, ..                                           */
     uint64_t seed;       /* for methods that draw random numbers                             */
+    uint32_t flags;      /* CAM_WITH_HVP                                                     */
 } cam_request;
+
+/* Compute H A for cam_hvp_activation although the method does not need it. */
+enum { CAM_WITH_HVP = 1 };
 
 /* What a map says. CAM_MAP_BLANK: no position speaks for the class. CAM_MAP_CONSTANT: all positions say the same. */
 enum { CAM_STATUS_OK, CAM_STATUS_BLANK, CAM_STATUS_CONSTANT, CAM_STATUS_NONFINITE };

@@ -166,7 +166,7 @@ int main(int argc, char **argv)
             pid_t pid = wait(&status);
             for (int i = 0; i < slots; i++)
                 if (jobs[i].test && jobs[i].pid == pid) {
-                    count[finish(&jobs[i], status, verbose != NULL)]++;
+                    count[finish(&jobs[i], status, verbose && *verbose)]++;
                     jobs[i].test = NULL;
                     running--;
                 }

@@ -7,13 +7,13 @@
 #include <stdint.h>
 
 /* Defines `symbol`, the file's bytes, and `symbol`_end behind the last one. At file scope. */
-#define WT_EMBED(symbol, path)                                 \
-    __asm__(".pushsection .rodata, \"a\"\n"                    \
-            ".balign 64\n"                                     \
-            ".hidden " #symbol "\n.hidden " #symbol "_end\n"   \
-            ".globl " #symbol "\n.globl " #symbol "_end\n"     \
-            #symbol ":\n.incbin \"" path "\"\n" #symbol "_end:\n" \
-            ".byte 0\n.popsection\n");                         \
+#define WT_EMBED(symbol, path)                                      \
+    __asm__(".pushsection .rodata, \"a\"\n"                         \
+            ".balign 64\n"                                          \
+            ".hidden " #symbol "\n.hidden " #symbol "_end\n"        \
+            ".globl " #symbol "\n.globl " #symbol "_end\n"          \
+            #symbol ":\n.incbin \"" path "\"\n" #symbol "_end:\n"   \
+            ".popsection\n");                                       \
     extern const uint8_t symbol[], symbol##_end[]
 
 #endif

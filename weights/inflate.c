@@ -69,8 +69,8 @@ typedef struct symbol {
 } symbol;
 
 typedef struct huffman {
-    symbol fast[1 << FAST];      /* by the next FAST bits as they stand in the stream */
-    symbol sorted[LITERALS];     /* by length of code, then by symbol: the order of the codes' values */
+    symbol fast[1 << FAST];       /* by the next FAST bits as they stand in the stream */
+    symbol sorted[LITERALS];      /* by length of code, then by symbol: the order of the codes' values */
     uint16_t limit[MAX_BITS + 1]; /* codes of `n` bits, followed by zeros up to 15 bits, lie below limit[n] */
     int16_t offset[MAX_BITS + 1]; /* sorted[offset[n] + code] is the symbol with that code of n bits */
 } huffman;
@@ -209,8 +209,10 @@ static en_status read_symbols(stream *s)
         size_t length = x.value + take(&b, x.extra);
         symbol d = decode(&s->distance, &b);
         size_t distance = d.value + take(&b, d.extra);
-        if (d.kind == INVALID) wrong = "an invalid distance code";
-        else if (distance > done) wrong = "a copy from before the start";
+        if (d.kind == INVALID)
+            wrong = "an invalid distance code";
+        else if (distance > done)
+            wrong = "a copy from before the start";
         if (wrong) break;
         if (length > size - done) return too_much(s);
         copy_back(out + done, distance, length, size - done);
@@ -272,7 +274,8 @@ static en_status dynamic_block(stream *s) /* 3.2.7 */
     EN_TRY(read_lengths(s, &s->literal, length, literals + distances));
     if (!length[256]) return malformed(s, "a code without an end of block");
     if (!build(&s->literal, length, literals, literal_meaning, 1)) return malformed(s, "an invalid code of literals");
-    if (!build(&s->distance, length + literals, distances, distance_meaning, 1)) return malformed(s, "an invalid code of distances");
+    if (!build(&s->distance, length + literals, distances, distance_meaning, 1))
+        return malformed(s, "an invalid code of distances");
     return read_symbols(s);
 }
 
@@ -327,7 +330,8 @@ en_status wt_inflate_zlib(const uint8_t *in, size_t n, uint8_t *out, size_t size
     EN_TRY(wt_inflate(in + 2, n - 2, out, size, &length, e));
     const uint8_t *sum = in + 2 + length;
     if (n - 2 - length < 4) return en_fail(e, EN_E_FORMAT, "zlib: the checksum at the end is missing");
-    uint32_t want = (uint32_t)sum[0] << 24 | (uint32_t)sum[1] << 16 | (uint32_t)sum[2] << 8 | sum[3], got = wt_adler32(1, out, size);
+    uint32_t want = (uint32_t)sum[0] << 24 | (uint32_t)sum[1] << 16 | (uint32_t)sum[2] << 8 | sum[3],
+             got = wt_adler32(1, out, size);
     if (got != want) return en_fail(e, EN_E_FORMAT, "zlib: the Adler-32 checksum is %08x, want %08x", got, want);
     if (used) *used = 2 + length + 4;
     return EN_OK;

@@ -84,7 +84,7 @@ static en_status add_program_folders(wt_paths *out, const wt_names *names, en_er
 
 static int is_visible(const struct dirent *entry) { return entry->d_name[0] != '.'; }
 
-/* `folder`/hub/models--OWNER--NAME/snapshots/COMMIT/model.safetensors; where there is no snapshot, COMMIT is shown as an asterisk. */
+/* FOLDER/hub/models--OWNER--NAME/snapshots/COMMIT/model.safetensors; without a snapshot, COMMIT is shown as an asterisk. */
 static en_status add_snapshots(wt_paths *out, const char *folder, const char *below, const char *hub, en_error *e)
 {
     const char *slash = strchr(hub, '/');

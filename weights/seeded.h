@@ -26,7 +26,7 @@ en_status wt_seeded_read(const char *net, uint64_t seed, const char *key, int ra
 /* Opens the BatchNorm statistics of a network, which are compiled in; *out is NULL, and all is well, for one that has none. */
 en_status wt_seeded_statistics(const char *net, wt_store **out, en_error *e);
 
-/* A normalised input: a smooth 8 x 8 grid, interpolated, plus noise; chw has room for 3 * height * width values. Sides of at least 2. */
+/* A normalised input: an 8 x 8 grid, interpolated, plus noise. chw has room for 3 * height * width values; sides of at least 2. */
 en_status wt_seeded_image(uint64_t seed, int height, int width, float *chw, en_error *e);
 
 #endif

@@ -100,14 +100,16 @@ static void panel_group(const kn_gemm *g, const span *s, int panel, int width)
 
 void KN(gemm)(const kn_gemm *g)
 {
-    int whole_taps = g->depth < K_BLOCK ? K_BLOCK / g->depth : 1;
+    /* A residual that is the output itself must not be overwritten by parked sums: then one pass covers everything. */
+    int in_place = g->epilogue.residual == g->c, block = in_place ? g->depth : K_BLOCK;
+    int whole_taps = in_place ? g->taps : g->depth < K_BLOCK ? K_BLOCK / g->depth : 1;
     for (int panel = 0, width = 0; panel < g->panels; panel += widths[width].panels) {
         while (widths[width].panels > g->panels - panel) width++;
         span s = {.first = 1};
         for (s.t0 = 0; s.t0 < g->taps; s.t0 = s.t1) {
             s.t1 = s.t0 + whole_taps < g->taps ? s.t0 + whole_taps : g->taps;
             for (s.k0 = 0; s.k0 < g->depth; s.k0 = s.k1) {
-                s.k1 = g->depth - s.k0 > K_BLOCK ? s.k0 + K_BLOCK : g->depth;
+                s.k1 = g->depth - s.k0 > block ? s.k0 + block : g->depth;
                 s.last = s.t1 == g->taps && s.k1 == g->depth;
                 panel_group(g, &s, panel, width);
                 s.first = 0;

@@ -370,7 +370,7 @@ static en_status conv2d_shape(en_node *n, const en_shape *const in[], en_error *
     const en_shape *x = in[0], *w = in[1];
     const en_attr *a = &n->attr;
     char tx[64], tw[64];
-    if (x->layout != EN_BLOCKED || w->rank != 4) return en_fail(e, EN_E_ARG, "wants an activation and weights of rank 4");
+    if (x->layout != EN_BLOCKED || w->layout != EN_PLAIN || w->rank != 4) return en_fail(e, EN_E_ARG, "wants an activation and weights of rank 4");
     if (a->groups < 1 || x->dim[1] % a->groups || w->dim[0] % a->groups || w->dim[1] != x->dim[1] / a->groups)
         return en_fail(e, EN_E_ARG, "weights %s in %d groups do not fit input %s", en_shape_text(w, tw), a->groups, en_shape_text(x, tx));
     if (n->inputs > 2 && (in[2]->rank != 1 || in[2]->dim[0] != w->dim[0]))

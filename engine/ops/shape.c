@@ -34,8 +34,9 @@ static void flatten_vjp(const en_call *c)
 
 static en_status flatten_shape(en_node *n, const en_shape *const in[], en_error *e)
 {
+    if (in[0]->layout != EN_BLOCKED) return en_fail(e, EN_E_ARG, "wants an activation");
     size_t features = en_count(in[0]) / (size_t)in[0]->dim[0];
-    if (in[0]->layout != EN_BLOCKED || features > INT32_MAX) return en_fail(e, EN_E_LIMIT, "%zu features are too many", features);
+    if (features > INT32_MAX) return en_fail(e, EN_E_LIMIT, "%zu features are too many", features);
     n->shape = en_nchw(in[0]->dim[0], (int)features, 1, 1);
     return EN_OK;
 }

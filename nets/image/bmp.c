@@ -4,7 +4,6 @@
  * documentation of BITMAPFILEHEADER, BITMAPCOREHEADER, BITMAPINFOHEADER, BITMAPV5HEADER and "Bitmap Compression". */
 #include "nets/image/image.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { FILE_HEADER = 14, CORE_HEADER = 12, INFO_HEADER = 40 };
@@ -47,7 +46,8 @@ static en_status read_masks(const uint8_t *bytes, size_t size, bmp *b, en_error 
     enum { AT = FILE_HEADER + INFO_HEADER }; /* the same place in all versions */
     int given = b->compression != BI_RGB;
     if (given && size < AT + 12) return en_fail(e, EN_E_FORMAT, "BMP: the file ends before its colour masks");
-    for (int i = 0; i < 3; i++) EN_TRY(read_mask(given ? load_le32(bytes + AT + 4 * i) : usual[b->depth == 32][i], &b->field[i], e));
+    for (int i = 0; i < 3; i++)
+        EN_TRY(read_mask(given ? load_le32(bytes + AT + 4 * i) : usual[b->depth == 32][i], &b->field[i], e));
     return EN_OK;
 }
 
@@ -56,7 +56,8 @@ static en_status read_palette(const uint8_t *bytes, size_t from, size_t to, size
 {
     size_t most = (size_t)1 << b->depth;
     if (colours == 0 || colours > most) colours = most;
-    if (to < from || to - from < entry) return en_fail(e, EN_E_FORMAT, "BMP: no palette in a picture of %u bits per pixel", b->depth);
+    if (to < from || to - from < entry)
+        return en_fail(e, EN_E_FORMAT, "BMP: no palette in a picture of %u bits per pixel", b->depth);
     if (colours > (to - from) / entry) colours = (to - from) / entry;
     for (size_t i = 0; i < colours; i++)
         for (int k = 0; k < 3; k++) b->palette[i][k] = bytes[from + i * entry + 2 - (size_t)k];
@@ -66,7 +67,8 @@ static en_status read_palette(const uint8_t *bytes, size_t from, size_t to, size
 static en_status check_kind(const bmp *b, en_error *e)
 {
     unsigned d = b->depth, c = b->compression;
-    if (c == BI_JPEG || c == BI_PNG) return en_fail(e, EN_E_UNSUPPORTED, "BMP: a wrapped %s picture", c == BI_JPEG ? "JPEG" : "PNG");
+    if (c == BI_JPEG || c == BI_PNG)
+        return en_fail(e, EN_E_UNSUPPORTED, "BMP: a wrapped %s picture", c == BI_JPEG ? "JPEG" : "PNG");
     if (d != 1 && d != 4 && d != 8 && d != 16 && d != 24 && d != 32)
         return en_fail(e, EN_E_UNSUPPORTED, "BMP: %u bits per pixel, want 1, 4, 8, 16, 24 or 32", d);
     if (c == BI_RGB || (c == BI_RLE8 && d == 8) || (c == BI_RLE4 && d == 4)) return EN_OK;
@@ -76,11 +78,13 @@ static en_status check_kind(const bmp *b, en_error *e)
 
 static en_status read_headers(const uint8_t *bytes, size_t size, bmp *b, en_error *e)
 {
-    if (size < FILE_HEADER + CORE_HEADER || bytes[0] != 'B' || bytes[1] != 'M') return en_fail(e, EN_E_FORMAT, "BMP: the header is missing");
+    if (size < FILE_HEADER + CORE_HEADER || bytes[0] != 'B' || bytes[1] != 'M')
+        return en_fail(e, EN_E_FORMAT, "BMP: the header is missing");
     const uint8_t *h = bytes + FILE_HEADER;
     size_t start = load_le32(bytes + 10), header = load_le32(h), colours = 0, room = size - FILE_HEADER;
     int core = header == CORE_HEADER;
-    if (!core && (header < INFO_HEADER || header > 124)) return en_fail(e, EN_E_UNSUPPORTED, "BMP: a header of %zu bytes, want 12 or 40 to 124", header);
+    if (!core && (header < INFO_HEADER || header > 124))
+        return en_fail(e, EN_E_UNSUPPORTED, "BMP: a header of %zu bytes, want 12 or 40 to 124", header);
     if (header > room) return en_fail(e, EN_E_FORMAT, "BMP: the file ends within its header");
     if (core) {
         b->width = load_le16(h + 4);
@@ -99,7 +103,8 @@ static en_status read_headers(const uint8_t *bytes, size_t size, bmp *b, en_erro
     size_t palette = FILE_HEADER + header;
     if (b->depth == 16 || b->depth == 32) EN_TRY(read_masks(bytes, size, b, e));
     if (start < palette || start > size)
-        return en_fail(e, EN_E_FORMAT, "BMP: the pixels start at byte %zu, want %zu to %zu (the file's size)", start, palette, size);
+        return en_fail(e, EN_E_FORMAT, "BMP: the pixels start at byte %zu, want %zu to %zu (the file's size)", start, palette,
+                       size);
     if (b->depth <= 8) EN_TRY(read_palette(bytes, palette, start, colours, core ? 3 : 4, b, e));
     b->pixels = bytes + start;
     b->bytes = size - start;
@@ -123,7 +128,8 @@ static void put_row(const bmp *b, const uint8_t *row, uint8_t *to)
             for (int i = 0; i < 3; i++) to[i] = p[2 - i];
         } else {
             uint32_t v = b->depth == 16 ? load_le16(p) : load_le32(p);
-            for (int i = 0; i < 3; i++) to[i] = (uint8_t)((uint64_t)(v >> b->field[i].shift & b->field[i].top) * 255 / b->field[i].top);
+            for (int i = 0; i < 3; i++)
+                to[i] = (uint8_t)((uint64_t)(v >> b->field[i].shift & b->field[i].top) * 255 / b->field[i].top);
         }
     }
 }
@@ -175,7 +181,8 @@ static en_status check_bytes(const bmp *b, en_error *e)
     int runs = b->compression == BI_RLE8 || b->compression == BI_RLE4;
     size_t most_rows = runs ? (b->bytes / 2 * 255 + SMALL) / (b->width + 1) : b->bytes / (stride(b) + !b->width);
     if (b->height > most_rows)
-        return en_fail(e, EN_E_FORMAT, "BMP: %zu bytes of pixels are too few for %zux%zu of %u bits", b->bytes, b->width, b->height, b->depth);
+        return en_fail(e, EN_E_FORMAT, "BMP: %zu bytes of pixels are too few for %zux%zu of %u bits", b->bytes, b->width, b->height,
+                       b->depth);
     return EN_OK;
 }
 

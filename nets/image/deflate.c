@@ -14,7 +14,7 @@ enum {
     MIN_LENGTH = 3,
     MAX_LENGTH = 258,
     HASH_BITS = 15,
-    BLOCK = 16384, /* tokens that share a code */
+    BLOCK = 16384,  /* tokens that share a code */
     LITERALS = 286, /* 256 bytes, the end of the block, 29 groups of lengths */
     DISTANCES = 30,
     CODE_LENGTHS = 19,
@@ -133,8 +133,10 @@ static void make_code(const unsigned *frequency, unsigned n, unsigned limit, cod
     for (unsigned i = 0; i < n; i++) missing += frequency[i] != 0;
     missing = missing < 2 ? 2 - missing : 0;
     for (unsigned i = 0; i < n; i++) {
-        if (frequency[i]) key[m++] = frequency[i] << 9 | i;
-        else if (missing) key[m++] = 1u << 9 | i, missing--;
+        if (frequency[i])
+            key[m++] = frequency[i] << 9 | i;
+        else if (missing)
+            key[m++] = 1u << 9 | i, missing--;
     }
     qsort(key, m, sizeof *key, ascending);
     for (unsigned i = 0; i < m; i++) weight[i] = key[i] >> 9;

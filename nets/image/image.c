@@ -33,7 +33,8 @@ en_status img_orient(img *picture, int orientation, en_error *e)
 {
     static const struct {
         uint8_t swap, mirror_x, mirror_y;
-    } how[9] = {[2] = {0, 1, 0}, [3] = {0, 1, 1}, [4] = {0, 0, 1}, [5] = {1, 0, 0}, [6] = {1, 0, 1}, [7] = {1, 1, 1}, [8] = {1, 1, 0}};
+    } how[9] = {
+        [2] = {0, 1, 0}, [3] = {0, 1, 1}, [4] = {0, 0, 1}, [5] = {1, 0, 0}, [6] = {1, 0, 1}, [7] = {1, 1, 1}, [8] = {1, 1, 0}};
     if (orientation < 2 || orientation > 8) return EN_OK;
     size_t w = (size_t)picture->width, h = (size_t)picture->height;
     int swap = how[orientation].swap;

@@ -31,10 +31,7 @@ typedef struct png {
     size_t exif_bytes;
 } png;
 
-static uint32_t load_be32(const uint8_t *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
+static uint32_t load_be32(const uint8_t *p) { return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]; }
 
 /* The chunk at `at`, complete and with the right checksum. */
 static en_status read_chunk(const uint8_t *bytes, size_t size, size_t at, chunk *c, en_error *e)
@@ -43,36 +40,32 @@ static en_status read_chunk(const uint8_t *bytes, size_t size, size_t at, chunk 
     const uint8_t *p = bytes + at;
     for (int i = 0; i < 4; i++) {
         unsigned char letter = p[4 + i];
-        if ((letter | 32) < 'a' || (letter | 32) > 'z') return en_fail(e, EN_E_FORMAT, "PNG: no chunk where one is due, at byte %zu", at);
+        if ((letter | 32) < 'a' || (letter | 32) > 'z')
+            return en_fail(e, EN_E_FORMAT, "PNG: no chunk where one is due, at byte %zu", at);
         c->name[i] = (char)letter;
     }
     c->name[4] = 0;
     c->size = load_be32(p);
     c->data = p + 8;
     if (c->size > size - at - CHUNK_FRAME)
-        return en_fail(e, EN_E_FORMAT, "PNG: the %s chunk at byte %zu has %zu bytes, which is past the end of the file", c->name, at, c->size);
+        return en_fail(e, EN_E_FORMAT, "PNG: the %s chunk at byte %zu has %zu bytes, which is past the end of the file", c->name,
+                       at, c->size);
     uint32_t got = wt_crc32(0, p + 4, c->size + 4), want = load_be32(c->data + c->size);
     if (got != want)
         return en_fail(e, EN_E_FORMAT, "PNG: the CRC of the %s chunk at byte %zu is %08x, want %08x", c->name, at, got, want);
     return EN_OK;
 }
 
-/* Depths that each colour type allows, as bits (table 11.1). */
-static unsigned depths_of(unsigned type)
-{
-    switch (type) {
-    case GREY: return 1 | 2 | 4 | 8 | 16;
-    case PALETTE: return 1 | 2 | 4 | 8;
-    case RGB:
-    case GREY_ALPHA:
-    case RGB_ALPHA: return 8 | 16;
-    }
-    return 0;
-}
-
 static en_status read_header(const chunk *c, png *p, en_error *e)
 {
-    static const unsigned samples[7] = {[GREY] = 1, [RGB] = 3, [PALETTE] = 1, [GREY_ALPHA] = 2, [RGB_ALPHA] = 4};
+    /* Samples per pixel of each colour type, and the depths it allows, as bits (table 11.1). */
+    static const struct {
+        unsigned samples, depths;
+    } types[] = {[GREY] = {1, 1 | 2 | 4 | 8 | 16},
+                 [RGB] = {3, 8 | 16},
+                 [PALETTE] = {1, 1 | 2 | 4 | 8},
+                 [GREY_ALPHA] = {2, 8 | 16},
+                 [RGB_ALPHA] = {4, 8 | 16}};
     if (strcmp(c->name, "IHDR") || c->size != 13)
         return en_fail(e, EN_E_FORMAT, "PNG: the first chunk is %s with %zu bytes, want IHDR with 13", c->name, c->size);
     const uint8_t *d = c->data;
@@ -81,12 +74,13 @@ static en_status read_header(const chunk *c, png *p, en_error *e)
     p->depth = d[8];
     p->type = d[9];
     p->interlaced = d[12];
-    unsigned depth_is_a_power = p->depth && !(p->depth & (p->depth - 1));
-    if (!depth_is_a_power || !(depths_of(p->type) & p->depth))
+    int is_power = p->depth && !(p->depth & (p->depth - 1));
+    if (!is_power || p->type > RGB_ALPHA || !(types[p->type].depths & p->depth))
         return en_fail(e, EN_E_FORMAT, "PNG: there is no colour type %u with %u bits per sample", p->type, p->depth);
     if (d[10] || d[11] || d[12] > 1)
-        return en_fail(e, EN_E_UNSUPPORTED, "PNG: unknown compression, filter or interlace method (%u, %u, %u)", d[10], d[11], d[12]);
-    p->samples = samples[p->type];
+        return en_fail(e, EN_E_UNSUPPORTED, "PNG: unknown compression, filter or interlace method (%u, %u, %u)", d[10], d[11],
+                       d[12]);
+    p->samples = types[p->type].samples;
     return EN_OK;
 }
 
@@ -165,7 +159,8 @@ static int unfilter(unsigned filter, uint8_t *row, const uint8_t *above, size_t 
 {
     size_t i = 0, first = n < pixel ? n : pixel;
     switch (filter) {
-    case 0: return 1;
+    case 0:
+        return 1;
     case 1:
         for (i = first; i < n; i++) row[i] = (uint8_t)(row[i] + row[i - pixel]);
         return 1;

@@ -39,7 +39,8 @@ static en_status read_number(pnm *p, const char *what, size_t most, size_t *valu
 
 static en_status read_header(const uint8_t *bytes, size_t size, pnm *p, en_error *e)
 {
-    if (size < 2 || bytes[0] != 'P' || bytes[1] < '1' || bytes[1] > '6') return en_fail(e, EN_E_FORMAT, "PNM: the header is missing");
+    if (size < 2 || bytes[0] != 'P' || bytes[1] < '1' || bytes[1] > '6')
+        return en_fail(e, EN_E_FORMAT, "PNM: the header is missing");
     p->at = bytes + 2;
     p->end = bytes + size;
     p->kind = bytes[1] - '0';
@@ -66,8 +67,10 @@ static size_t row_bytes(const pnm *p)
 
 static void put_sample(const pnm *p, uint8_t *rgb, size_t i, unsigned sample)
 {
-    if (p->samples == 3) rgb[i] = p->scaled[sample];
-    else memset(rgb + 3 * i, p->scaled[sample], 3);
+    if (p->samples == 3)
+        rgb[i] = p->scaled[sample];
+    else
+        memset(rgb + 3 * i, p->scaled[sample], 3);
 }
 
 static void read_binary(const pnm *p, uint8_t *rgb)
@@ -110,8 +113,10 @@ en_status img_decode_pnm(const uint8_t *bytes, size_t size, size_t max_pixels, i
         return en_fail(e, EN_E_FORMAT, "PNM: %zu bytes of pixels are too few for %zux%zu", left, p.width, p.height);
     EN_TRY(img_new(p.width, p.height, max_pixels, out, e));
     en_status status = EN_OK;
-    if (p.kind >= 4) read_binary(&p, out->rgb);
-    else status = read_text(&p, out->rgb, e);
+    if (p.kind >= 4)
+        read_binary(&p, out->rgb);
+    else
+        status = read_text(&p, out->rgb, e);
     if (status != EN_OK) img_free(out);
     return status;
 }

@@ -101,7 +101,7 @@ TEST(what_is_written_reads_back_and_is_aligned)
 
 TEST(a_malformed_npy_file_is_refused_with_its_reason)
 {
-    static const float x[6];
+    static const float x[7];
     wt_npy a;
     en_error e;
 #define HEAD "{'descr': '<f4', 'fortran_order': False, 'shape': "
@@ -111,6 +111,7 @@ TEST(a_malformed_npy_file_is_refused_with_its_reason)
         CHECK(!a.data && a.rank == 0);                                                                                             \
     } while (0)
     REFUSED(1, HEAD "(2, 3)}", 20, EN_E_FORMAT, "does not give the file's 20 bytes");
+    REFUSED(1, HEAD "(2, 3)}", 25, EN_E_FORMAT, "does not give the file's 25 bytes");
     REFUSED(1, HEAD "(2, 4)}", 24, EN_E_FORMAT, "does not give the file's 24 bytes");
     REFUSED(1, HEAD "(4294967296, 4294967296)}", 0, EN_E_FORMAT, "does not give");
     REFUSED(1, HEAD "(99999999999999999999,)}", 0, EN_E_FORMAT, "a shape that fits 64 bits");

@@ -213,8 +213,31 @@ TEST(a_torch_archive_is_read_with_its_strides)
         }
     CHECK_FAILS(wt_read(store, t, 5, 8, got, &e), e, EN_E_ARG, "'t' has 12 elements");
     CHECK_FAILS(wt_read(store, t, SIZE_MAX, 2, got, &e), e, EN_E_ARG, "'t' has 12 elements");
+    CHECK_FAILS(wt_read(store, t, 1, SIZE_MAX, got, &e), e, EN_E_ARG, "'t' has 12 elements");
     wt_close(store);
     free(copy);
+}
+
+TEST(any_strides_give_the_elements_they_say)
+{
+    for (int round = 0; round < 2000; round++) {
+        view v = {"w", "FloatStorage", "0", 24, (int64_t)(t_random() % 3), 3, {0}, {0}};
+        for (int i = 0; i < 3; i++) v.dim[i] = 1 + (int64_t)(t_random() % 3), v.stride[i] = (int64_t)(t_random() % 8);
+        en_error e;
+        if (try_view(&v, &e) != EN_OK) continue; /* it reaches too far */
+        uint8_t *copy;
+        wt_store *store;
+        float got[27];
+        size_t n = (size_t)(v.dim[0] * v.dim[1] * v.dim[2]), k = 0;
+        CHECK_OK(open_copy(archive.file.byte, archive.file.size, &copy, &store, &e), e);
+        CHECK_OK(wt_read(store, wt_at(store, 0), 0, n, got, &e), e);
+        for (int64_t a = 0; a < v.dim[0]; a++)
+            for (int64_t b = 0; b < v.dim[1]; b++)
+                for (int64_t c = 0; c < v.dim[2]; c++)
+                    CHECK(got[k++] == (float)(v.offset + a * v.stride[0] + b * v.stride[1] + c * v.stride[2]));
+        wt_close(store);
+        free(copy);
+    }
 }
 
 TEST(weights_wrapped_in_a_training_checkpoint_are_found)
@@ -288,6 +311,7 @@ TEST(a_malformed_pickle_is_refused_with_its_reason)
     REFUSED("\x80\x02h\5.", EN_E_FORMAT, "memo index 5 was never set");
     REFUSED("\x80\x02j\xff\xff\xff\xff.", EN_E_FORMAT, "memo index 4294967295 was never set");
     REFUSED("\x80\x02}r\xff\xff\xff\xff.", EN_E_LIMIT, "memo index 4294967295 in a pickle");
+    REFUSED("\x80\x02}r\0\1\0\0.", EN_E_LIMIT, "memo index 256 in a pickle of 9 bytes");
     REFUSED("\x80\x02X\xff\xff\xff\xff"
             "ab.",
             EN_E_FORMAT, "4294967295 bytes announced, 3 are left");
@@ -500,8 +524,21 @@ TEST(zip64_archives_are_read_and_their_claims_are_checked)
     CHECK_FAILS(try_archive(&e), e, EN_E_FORMAT, "outside of the file");
     good_archive();
     use_zip64(0);
+    patch(archive.file.size - 22 - 20 - 16, UINT64_MAX - 3, 8); /* the directory's size; added to its offset it wraps */
+    CHECK_FAILS(try_archive(&e), e, EN_E_FORMAT, "outside of the file");
+    good_archive();
+    use_zip64(0);
     patch(archive.file.size - 22 - 20 + 8, UINT64_MAX, 8);
     CHECK_FAILS(try_archive(&e), e, EN_E_FORMAT, "no zip64 end");
+}
+
+TEST(a_comment_that_looks_like_an_end_record_is_a_comment)
+{
+    en_error e;
+    good_archive();
+    patch(archive.end + 20, 30, 2);
+    PUT(&archive.file, "PK\5\6..........................");
+    CHECK_OK(try_archive(&e), e);
 }
 
 TEST(an_archive_cut_anywhere_is_refused)

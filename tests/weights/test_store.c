@@ -240,6 +240,11 @@ TEST(a_file_is_replaced_whole_or_not_at_all)
     free(bytes);
     CHECK_FAILS(wt_file_read(in_folder("f"), 4, &bytes, &n, &e), e, EN_E_LIMIT, "larger than 4 bytes");
     CHECK(!bytes && n == 0);
+    char stale[32]; /* what a killed program of the same number left behind is not touched */
+    snprintf(stale, sizeof stale, ".%ld-0.tmp", (long)getpid());
+    CHECK(!mkdir(in_folder(stale), 0755));
+    CHECK_OK(wt_file_write(in_folder("f"), &(wt_part){"x", 1}, 1, &e), e);
+    CHECK(!rmdir(in_folder(stale)));
     CHECK(!mkdir(in_folder("d"), 0755));
     CHECK_FAILS(wt_file_write(in_folder("d"), &(wt_part){"x", 1}, 1, &e), e, EN_E_IO, "d: cannot replace");
     rmdir(in_folder("d"));

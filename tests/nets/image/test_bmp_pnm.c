@@ -39,7 +39,8 @@ static void check_ppm(const char *path, const img *got, const uint8_t *ppm, size
     char head[64] = {0};
     memcpy(head, ppm, size < 63 ? size : 63);
     CHECK(sscanf(head, "P6 %d %d 255", &width, &height) == 2);
-    CHECK_MSG(got->width == width && got->height == height, "%s is %dx%d, want %dx%d", path, got->width, got->height, width, height);
+    CHECK_MSG(got->width == width && got->height == height, "%s is %dx%d, want %dx%d", path, got->width, got->height, width,
+              height);
     size_t n = (size_t)width * (size_t)height * 3;
     CHECK(size > n);
     CHECK_MSG(!memcmp(got->rgb, ppm + size - n, n), "%s differs", path);
@@ -105,7 +106,8 @@ static void damage(const char *path, const uint8_t *bytes, size_t size)
     for (int round = 0; round < 300; round++) {
         memcpy(copy, bytes, size);
         size_t header = size < 70 ? size : 70; /* behind it are only colours */
-        for (uint64_t flips = 1 + t_random() % 3; flips; flips--) copy[1 + t_random() % (header - 1)] ^= (uint8_t)(1 << t_random() % 8);
+        for (uint64_t flips = 1 + t_random() % 3; flips; flips--)
+            copy[1 + t_random() % (header - 1)] ^= (uint8_t)(1 << t_random() % 8);
         decode_exactly(copy, size, &out, &e);
         img_free(&out);
     }
@@ -259,17 +261,36 @@ static void check_grey(const file *f, int width, int height, const char *want)
 TEST(bmp_runs_unpack)
 {
     file f = start_runs(6, 3, 8);
-    put_bytes(&f, "\6\1\0\0" "\2\2\0\3\3\4\5\0\1\6\0\0" "\0\2\2\0\1\7\0\1", 24);
-    check_grey(&f, 6, 3, "007000" "223456" "111111");
+    put_bytes(&f,
+              "\6\1\0\0"
+              "\2\2\0\3\3\4\5\0\1\6\0\0"
+              "\0\2\2\0\1\7\0\1",
+              24);
+    check_grey(&f, 6, 3,
+               "007000"
+               "223456"
+               "111111");
     f = start_runs(6, 3, 4);
-    put_bytes(&f, "\6\x12\0\0" "\1\x34\0\5\x12\x34\x50\0\0\0" "\0\2\2\0\1\x70\0\1", 22);
-    check_grey(&f, 6, 3, "007000" "312345" "121212");
+    put_bytes(&f,
+              "\6\x12\0\0"
+              "\1\x34\0\5\x12\x34\x50\0\0\0"
+              "\0\2\2\0\1\x70\0\1",
+              22);
+    check_grey(&f, 6, 3,
+               "007000"
+               "312345"
+               "121212");
     f = start_runs(2, 3, 8);
     put_bytes(&f, "\0\2\1\2\1\3\0\1", 8); /* on to the last row */
-    check_grey(&f, 2, 3, "03" "00" "00");
+    check_grey(&f, 2, 3,
+               "03"
+               "00"
+               "00");
     f = start_runs(2, 2, 8);
     put_bytes(&f, "\2\5\0\0\2\6\0\0", 8); /* all rows, no end of picture */
-    check_grey(&f, 2, 2, "66" "55");
+    check_grey(&f, 2, 2,
+               "66"
+               "55");
 }
 
 TEST(bmp_runs_that_leave_the_picture_are_refused)
@@ -285,6 +306,7 @@ TEST(bmp_runs_that_leave_the_picture_are_refused)
         {"\0\2\xFF\0\1\1\0\1", 8, "a run is longer than row 0"},
         {"\0\2\1", 3, "the runs end in row 0"},
         {"\0\5\1\1\1\1\1", 7, "the runs end in row 0"},
+        {"\0\6\1\1\1", 5, "the runs end in row 0"},
         {"\0\0\6\1\0", 5, "the runs end in row 1"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -296,7 +318,10 @@ TEST(bmp_runs_that_leave_the_picture_are_refused)
     }
     file f = start_runs(6, 3, 8);
     put_bytes(&f, "\0\2\0\x50\1\1", 6); /* below the last row is the end */
-    check_grey(&f, 6, 3, "000000" "000000" "000000");
+    check_grey(&f, 6, 3,
+               "000000"
+               "000000"
+               "000000");
     for (int round = 0; round < 20000; round++) {
         f = start_runs(6, 3, round % 2 ? 4 : 8);
         for (int i = 0; i < 30; i++) put_le(&f, t_random() % 3 ? t_random() % 8 : 0, 1);
@@ -363,7 +388,8 @@ static void check_pnm(const char *text, size_t size, int width, int height, cons
     en_error e;
     CHECK_OK(decode_exactly((const uint8_t *)text, size, &got, &e), e);
     CHECK(got.width == width && got.height == height);
-    for (size_t i = 0; i < n; i++) CHECK_MSG(got.rgb[i] == (uint8_t)want[i], "%.2s: byte %zu is %d, want %d", text, i, got.rgb[i], (uint8_t)want[i]);
+    for (size_t i = 0; i < n; i++)
+        CHECK_MSG(got.rgb[i] == (uint8_t)want[i], "%.2s: byte %zu is %d, want %d", text, i, got.rgb[i], (uint8_t)want[i]);
     img_free(&got);
 }
 
@@ -390,7 +416,7 @@ TEST(pnm_headers_may_hold_comments_and_any_white_space)
 TEST(pnm_scales_by_maxval_and_rounds_ties_to_even)
 {
     PNM("P2 4 1 10\n0 1 3 10", 4, 1, "\0\0\0\x1A\x1A\x1A\x4C\x4C\x4C\xFF\xFF\xFF"); /* 25.5 -> 26, 76.5 -> 76 */
-    PNM("P5 4 1 2\n\0\1\2\3", 4, 1, "\0\0\0\x80\x80\x80\xFF\xFF\xFF\xFF\xFF\xFF"); /* 127.5 -> 128; above maxval: white */
+    PNM("P5 4 1 2\n\0\1\2\3", 4, 1, "\0\0\0\x80\x80\x80\xFF\xFF\xFF\xFF\xFF\xFF");  /* 127.5 -> 128; above maxval: white */
     PNM("P5 3 1 65535\n\x12\x34\x80\x80\xFF\xFF", 3, 1, "\x12\x12\x12\x80\x80\x80\xFF\xFF\xFF");
     PNM("P6 1 1 1023\n\0\1\2\0\3\xFF", 1, 1, "\0\x80\xFF");
 }
@@ -428,8 +454,10 @@ TEST(pnm_refuses_what_makes_no_sense_without_taking_memory)
     }
     img out;
     en_error e;
-    const char *const samples[][2] = {{"P2 1 1 9\n10", "sample 0 of 1: PNM: the sample is above 9"}, {"P2 2 1 9\n1 x", "sample 1 of 2"},
-                                      {"P1 2 1\n12", "bit 1 of 2 is not 0 or 1"}, {"P1 2 1\n1 ", "bit 1 of 2"}};
+    const char *const samples[][2] = {{"P2 1 1 9\n10", "sample 0 of 1: PNM: the sample is above 9"},
+                                      {"P2 2 1 9\n1 x", "sample 1 of 2"},
+                                      {"P1 2 1\n12", "bit 1 of 2 is not 0 or 1"},
+                                      {"P1 2 1\n1 ", "bit 1 of 2"}};
     for (size_t i = 0; i < 4; i++)
         CHECK_FAILS(decode_exactly((const uint8_t *)samples[i][0], strlen(samples[i][0]), &out, &e), e, EN_E_FORMAT, samples[i][1]);
 }

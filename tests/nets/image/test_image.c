@@ -19,8 +19,12 @@ TEST(formats_we_do_not_read_are_named)
         {"GIF87a", 6, EN_E_UNSUPPORTED, "GIF"},
         {"II*\0", 4, EN_E_UNSUPPORTED, "TIFF"},
         {"MM\0*", 4, EN_E_UNSUPPORTED, "TIFF"},
-        {"\0\0\0\x18" "ftypheic", 12, EN_E_UNSUPPORTED, "HEIC"},
-        {"\0\0\0\x18" "ftypavif", 12, EN_E_UNSUPPORTED, "AVIF"},
+        {"\0\0\0\x18"
+         "ftypheic",
+         12, EN_E_UNSUPPORTED, "HEIC"},
+        {"\0\0\0\x18"
+         "ftypavif",
+         12, EN_E_UNSUPPORTED, "AVIF"},
         {"P7\nWIDTH", 8, EN_E_UNSUPPORTED, "PAM"},
         {"", 0, EN_E_FORMAT, "empty"},
         {"RIFF\x10\0\0\0WEB", 11, EN_E_FORMAT, "not a picture of a known format (JPEG, PNG, BMP, PNM)"},

@@ -178,8 +178,10 @@ TEST(png_refuses_headers_that_make_no_sense)
         file f = start(cases[i].width, cases[i].height, cases[i].depth, cases[i].type, cases[i].interlaced);
         uint8_t palette[3] = {1, 2, 3}, zeros[2000] = {0};
         if (cases[i].type == 3) add_chunk(&f, "PLTE", palette, 3);
-        if (cases[i].width == 65536) add_chunk(&f, "IDAT", zeros, sizeof zeros);
-        else add_idat(&f, zeros, sizeof zeros);
+        if (cases[i].width == 65536)
+            add_chunk(&f, "IDAT", zeros, sizeof zeros);
+        else
+            add_idat(&f, zeros, sizeof zeros);
         finish(&f);
         t_fail_allocation(0, 0);
         check_refused(&f, cases[i].status, cases[i].message);
@@ -276,12 +278,18 @@ TEST(png_refuses_pixels_that_are_too_few_too_many_or_damaged)
     check_refused(&f, EN_E_FORMAT, "more output than the expected 6 bytes");
 
     f = start_grey();
-    add_idat(&f, "\0ab\x05" "cd", 6);
+    add_idat(&f,
+             "\0ab\x05"
+             "cd",
+             6);
     finish(&f);
     check_refused(&f, EN_E_FORMAT, "row 1 has filter 5, want 0 to 4");
 
     f = start(3, 2, 8, 0, 1); /* Adam7: rows of 1, 1, 1 and 3 pixels */
-    add_idat(&f, "\0a\0b\0c\x09" "def", 10);
+    add_idat(&f,
+             "\0a\0b\0c\x09"
+             "def",
+             10);
     finish(&f);
     check_refused(&f, EN_E_FORMAT, "row 1 has filter 9");
 
@@ -475,15 +483,16 @@ TEST(png_text_that_is_not_latin_1_is_refused)
     char long_key[81];
     memset(long_key, 'k', 80);
     long_key[80] = 0;
-    const char *const cases[][2] = {{"", "x"},     {long_key, "x"},  {"a\nb", "x"}, {" a", "x"},         {"a ", "x"},  {"a  b", "x"},
-                                    {"\x7F", "x"}, {"k\xA0", "x"}, {"k", "\x01"}, {"k", "\xC3\x89"}, {"k", "\r"}, {"k", NULL}};
+    const char *const cases[][2] = {{"", "x"},     {long_key, "x"}, {"a\nb", "x"}, {" a", "x"},       {"a ", "x"}, {"a  b", "x"},
+                                    {"\x7F", "x"}, {"k\xA0", "x"},  {"k", "\x01"}, {"k", "\xC3\x89"}, {"k", "\r"}, {"k", NULL}};
     img p = make(3, 3, 0);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *const text[] = {cases[i][0], cases[i][1], NULL};
         uint8_t *bytes = p.rgb;
         size_t size;
         en_error e;
-        CHECK_FAILS(img_encode_png(&p, text, &bytes, &size, &e), e, EN_E_ARG, i < 8 ? "the key of text 0" : "the text \"k\" must be");
+        CHECK_FAILS(img_encode_png(&p, text, &bytes, &size, &e), e, EN_E_ARG,
+                    i < 8 ? "the key of text 0" : "the text \"k\" must be");
         CHECK(!bytes);
     }
     long_key[79] = 0;
