@@ -39,6 +39,7 @@ KERNEL_C := $(wildcard engine/kernels/*.c)
 TEST_C   := $(wildcard tests/*.c tests/*/*.c tests/*/*/*.c)
 TOOLS    := $(patsubst tools/%.c,%,$(wildcard tools/cam_*.c))
 TOOL_C   := $(filter-out $(wildcard tools/cam_*.c),$(wildcard tools/*.c))
+BENCH_C  := $(wildcard bench/*.c)
 
 obj      = $(patsubst %.c,$(BUILD)/%.o,$(1))
 LIB_O   := $(call obj,$(LIB_C)) $(foreach isa,$(ISAS),$(patsubst %.c,$(BUILD)/%.$(isa).o,$(KERNEL_C)))
@@ -88,6 +89,13 @@ $(BUILD)/run-tests: $(call obj,$(TEST_C) tools/sample/scene.c $(TOOL_C)) $(BUILD
 	$(call say,LINK $@)
 	$(Q)$(CC) -o $@ $^ $(WRAP) $(LINK)
 
+$(BUILD)/cam_bench: $(call obj,$(BENCH_C) $(TOOL_C)) $(BUILD)/libshapleycam.a
+	$(call say,LINK $@)
+	$(Q)$(CC) -o $@ $^ $(LINK)
+
+bench: $(BUILD)/cam_bench ## time kernels and networks (B="net --net vgg16 --threads 2", B=kernels, ...)
+	$(Q)ln -sf $< cam_bench && ./cam_bench $(B)
+
 test: all layers $(BUILD)/run-tests ## run the tests (T="name ..." for some, V=1 to list them, SAN=address|undefined|thread)
 	$(Q)V=$(V) $(BUILD)/run-tests $(T)
 
@@ -98,12 +106,12 @@ layers: ## check that no include points up the layers
 	  if grep -rnE '#include "' $$dir | grep -vE "#include \"($$ok)/"; then echo "$$dir may include only: $$ok"; exit 1; fi; done
 
 clean: ## remove everything that was built
-	rm -rf build-* $(TOOLS)
+	rm -rf build-* $(TOOLS) cam_bench
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */make \1\t/' | expand -t 16
 	@echo; echo "variables: CC=gcc|clang  CFLAGS=...  SAN=address|undefined|thread  OMP=1  V=1 (show commands)"
 
-.PHONY: all test layers sample clean help
+.PHONY: all bench test layers sample clean help
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

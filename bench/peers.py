@@ -3,9 +3,9 @@
 
     python3 bench/peers.py [--nets vgg16,mobilenet_v2] [--threads 1,2] [--reps 15] [--ours ./cam_bench] [--json]
 
-A turn lets every contestant run twice, one after the other, and times the second run; the minimum over all turns counts. So each has its
-own weights in the caches and its threads awake, and a busy spell of the machine hits all alike. Weights are random: times
-do not depend on them as long as they keep activations at an ordinary scale.
+In a turn each contestant runs twice and its second run is timed; the minimum over all turns counts. So each has its own weights in
+the caches and its threads awake, and a busy spell of the machine hits all alike. Weights are random: times do not depend on
+them as long as they keep activations at an ordinary scale.
 """
 import argparse
 import importlib.metadata

@@ -3,6 +3,7 @@
  * differently, depths around the 512 at which sums are parked. */
 #include "tests/engine/cases.h"
 
+#include "engine/build.h"
 #include "tests/test.h"
 
 #include <math.h>
@@ -116,6 +117,16 @@ void t_draw_floats(t_draw draw, size_t count, float *out)
         out[i - 1] = out[j];
         out[j] = swapped;
     }
+}
+
+void t_poison(en_graph *g)
+{
+    for (int i = 0; i < g->nodes; i++) {
+        const en_node *n = &g->node[i];
+        for (size_t k = 0; !n->key && n->value != EN_NO_MEMORY && k < n->floats * (n->tail || n->cut ? 2 : 1); k++) g->memory[n->value + k] = NAN;
+        for (size_t k = 0; n->adjoint != EN_NO_MEMORY && k < n->floats * 2 * (size_t)g->seeds; k++) g->memory[n->adjoint + k] = NAN;
+    }
+    for (size_t k = g->scratch; k < g->floats; k++) g->memory[k] = NAN;
 }
 
 const char *t_case_text(const t_case *c)

@@ -9,8 +9,8 @@
  *
  * Differences are taken of the naive double value, with five points (an error of h^4), where fp32 would have no digits left. The second
  * half of the file proves that bits do not depend on seeds, order, tangents, batch, threads and vector width. */
-#include "engine/build.h"
 #include "engine/cpu.h"
+#include "engine/memory.h"
 #include "tests/engine/cases.h"
 #include "tests/naive.h"
 #include "tests/test.h"
@@ -108,17 +108,6 @@ static en_status read_input(void *self, const char *key, const en_shape *shape, 
     return EN_OK;
 }
 
-/* Nothing may depend on what memory held before. */
-static void poison(en_graph *g)
-{
-    for (int i = 0; i < g->nodes; i++) {
-        const en_node *n = &g->node[i];
-        for (size_t k = 0; !n->key && n->value != EN_NO_MEMORY && k < n->floats * (n->tail || n->cut ? 2 : 1); k++) g->memory[n->value + k] = NAN;
-        for (size_t k = 0; n->adjoint != EN_NO_MEMORY && k < n->floats * 2 * (size_t)g->seeds; k++) g->memory[n->adjoint + k] = NAN;
-    }
-    for (size_t k = g->scratch; k < g->floats; k++) g->memory[k] = NAN;
-}
-
 static machine machine_of(trial *t, const setup *o)
 {
     en_error e = {0};
@@ -140,7 +129,7 @@ static machine machine_of(trial *t, const setup *o)
     en_output(m.g, m.y);
     CHECK_OK(en_graph_finish(m.g, &(en_options){.isa = o->isa, .pool = o->pool, .seeds = SEEDS}, &e), e);
     CHECK_MSG(en_same_shape(en_shape_of(m.g, m.y), &t->out), "%s: wrong output shape %s", t_case_text(t->c), en_shape_text(en_shape_of(m.g, m.y), (char[64]){0}));
-    poison(m.g);
+    t_poison(m.g);
     for (int k = 0; k < t->c->inputs; k++)
         if (en_value(m.g, m.in[k])) en_store(&t->c->in[k], t->x[k], en_value(m.g, m.in[k]));
     return m;
