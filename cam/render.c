@@ -258,7 +258,7 @@ static void draw(img *to, const cam_picture *p, const cam_layout *l, const img *
     put(to, small, l->photo.left, l->photo.top);
     put(to, small, l->heat.left, l->heat.top);
     draw_outline(to, l->photo, l->crop);
-    draw_caption(to, whole ? "picture" : "picture, outlined what the network sees", l->photo, l->text_scale);
+    draw_caption(to, whole ? "picture" : "picture (frame: network input)", l->photo, l->text_scale);
     if (p->status) {
         draw_status(to, p, l);
         return;

@@ -26,7 +26,7 @@ static void map_piece(void *arg, int job, int worker)
 /* y = f(x) over the whole tensor. */
 static void map(const en_call *c, void (*kernel)(size_t, const float *, float *))
 {
-    map_job j = {c, kernel, en_floats(&c->node->shape)};
+    map_job j = {c, kernel, c->node->floats};
     en_parallel(c->pool, (int)((j.floats + JOB_FLOATS - 1) / JOB_FLOATS), map_piece, &j);
 }
 
@@ -35,14 +35,14 @@ static void map(const en_call *c, void (*kernel)(size_t, const float *, float *)
     static void name##_fwd(const en_call *c) { map(c, c->kernels->name); }                                            \
     static void name##_jvp(const en_call *c)                                                                          \
     {                                                                                                                 \
-        for (size_t i = 0; i < en_floats(&c->node->shape); i++) {                                                     \
+        for (size_t i = 0, n = c->node->floats; i < n; i++) {                                                         \
             float x = c->x[0][i];                                                                                     \
             c->dy[i] = (slope) ? c->dx[0][i] : 0;                                                                     \
         }                                                                                                             \
     }                                                                                                                 \
     static void name##_vjp(const en_call *c)                                                                          \
     {                                                                                                                 \
-        for (size_t i = 0; i < en_floats(&c->node->shape); i++) {                                                     \
+        for (size_t i = 0, n = c->node->floats; i < n; i++) {                                                         \
             float x = c->x[0][i];                                                                                     \
             c->gx[0][i] += (slope) ? c->gy[i] : 0;                                                                    \
         }                                                                                                             \

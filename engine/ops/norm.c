@@ -101,10 +101,13 @@ static void batch_norm_vjp(const en_call *c)
 {
     int constants = c->gx[GAMMA] || c->gx[BETA] || c->gx[MEAN] || c->gx[VAR];
     if (!constants) { /* the usual case needs no x, and may carry many adjoints */
-        const float *scale = affine_of(c);
-        for (size_t k = 0; k < (size_t)c->in[X]->dim[1]; k++)
-            for (int n = 0; n < c->images; n++)
-                for (size_t p = 0; p < en_block_floats(c->in[X]) / EN_LANES; p++) c->gx[X][offset(c, n, k, p)] += scale[k] * c->gy[offset(c, n, k, p)];
+        const float *scale = affine_of(c), *gy = c->gy;
+        float *gx = c->gx[X];
+        int blocks = en_blocks(c->in[X]->dim[1]);
+        size_t floats = en_block_floats(c->in[X]);
+        for (int b = 0; b < c->images * blocks; b++, gx += floats, gy += floats)
+            for (size_t i = 0; i < floats; i += EN_LANES)
+                for (int lane = 0; lane < EN_LANES; lane++) gx[i + (size_t)lane] += scale[b % blocks * EN_LANES + lane] * gy[i + (size_t)lane];
         return;
     }
     for (size_t k = 0; k < (size_t)c->in[X]->dim[1]; k++) {
