@@ -6,6 +6,7 @@ CFLAGS   ?= -O2 -g
 SAN      ?=
 OMP      ?=
 V        ?=
+RUN      ?=
 PREFIX   ?= /usr/local
 
 # One folder per variant, so that switching compiler or sanitizer rebuilds nothing else.
@@ -96,8 +97,8 @@ $(BUILD)/cam_bench: $(call obj,$(BENCH_C) $(TOOL_C)) $(BUILD)/libshapleycam.a
 bench: $(BUILD)/cam_bench ## time kernels and networks (B="net --net vgg16 --threads 2", B=kernels, ...)
 	$(Q)ln -sf $< cam_bench && ./cam_bench $(B)
 
-test: all layers $(BUILD)/run-tests ## run the tests (T="name ..." for some, V=1 to list them, SAN=address|undefined|thread)
-	$(Q)V=$(V) $(BUILD)/run-tests $(T)
+test: $(addprefix $(BUILD)/tools/,$(TOOLS)) layers $(BUILD)/run-tests ## run the tests (T="name ..." for some, V=1 to list them, SAN=address|undefined|thread)
+	$(Q)V=$(V) CC=$(CC) $(RUN) $(BUILD)/run-tests $(T)
 
 # Includes may only point down the layers.
 MAY := engine:engine weights:engine,weights nets:engine,weights,nets cam:engine,weights,nets,cam
@@ -110,7 +111,7 @@ clean: ## remove everything that was built
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */make \1\t/' | expand -t 16
-	@echo; echo "variables: CC=gcc|clang  CFLAGS=...  SAN=address|undefined|thread  OMP=1  V=1 (show commands)"
+	@echo; echo "variables: CC=gcc|clang  CFLAGS=...  SAN=address|undefined|thread  OMP=1  V=1 (show commands)  RUN=qemu-aarch64 (how to start the tests)"
 
 .PHONY: all bench test layers sample clean help
 .SECONDARY:
