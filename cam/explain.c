@@ -15,6 +15,9 @@
 cam_status cam_ctx_new(const cam_net *net, const cam_options *options, cam_ctx **out, cam_error *error)
 {
     en_error *e = cam_engine_error(error);
+    *out = NULL;
+    if (options && options->size < sizeof *options)
+        return en_fail(e, EN_E_ARG, "context: size of the options is %u, want sizeof(cam_options)", options->size);
     cam_ctx *c = *out = calloc(1, sizeof *c);
     if (!c) return en_fail(e, EN_E_NOMEM, "context: out of memory");
     c->net = net;
@@ -151,7 +154,7 @@ static int layer_number(const cam_ctx *c, const char *asked, cam_site_layer *lay
     for (int i = 0; i < *count; i++) /* a layer may have several names */
         if (layers[i].ref == ref) return i;
     if (*count == CAM_MAX_LAYERS) return en_fail(e, EN_E_LIMIT, "more than %d layers at once", CAM_MAX_LAYERS), -1;
-    layers[*count].ref = ref;
+    layers[*count] = (cam_site_layer){.ref = ref};
     snprintf(layers[*count].name, sizeof layers->name, "%s", cam_net_layer_name(c->net, asked));
     return (*count)++;
 }
@@ -438,7 +441,7 @@ static en_status fit_tail(cam_ctx *c, const cam_site_layer *l, int n, en_error *
 cam_status cam_tail(cam_ctx *c, const char *layer, const float *activations, int32_t n, float *logits, cam_error *error)
 {
     en_error *e = cam_engine_error(error);
-    en_ref ref = net_model_layer(&c->net->shape, layer, e);
+    en_ref ref = net_model_layer(&c->net->shape, layer ? layer : "", e);
     if (ref == EN_NONE) return EN_E_ARG;
     const cam_site_layer *l = NULL;
     for (int i = 0; i < c->layer_count && c->explained; i++)

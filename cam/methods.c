@@ -99,16 +99,18 @@ en_status cam_method_map(const cam_method *m, const cam_site *c, double *map, en
     return EN_OK;
 }
 
-/* Subtracts the minimum, divides by 1e-7 + the maximum of what is left; values below 0 count as 0. */
+/* Subtracts the minimum, divides by 1e-7 + the maximum of what is left; values below 0 count as 0. One NaN or
+ * infinity makes all NaN. */
 static void normalise(double *x, size_t n)
 {
-    double least = INFINITY, most = -INFINITY;
+    double least = INFINITY, most = -INFINITY, spoiled = 0;
     for (size_t i = 0; i < n; i++) {
         if (x[i] < 0) x[i] = 0;
         least = x[i] < least ? x[i] : least;
         most = x[i] > most ? x[i] : most;
+        spoiled += 0 * x[i];
     }
-    for (size_t i = 0; i < n; i++) x[i] = (x[i] - least) / (1e-7 + (most - least));
+    for (size_t i = 0; i < n; i++) x[i] = spoiled + (x[i] - least) / (1e-7 + (most - least));
 }
 
 /* One axis of the enlargement: destination d of `size` lies between sources i and i + 1, at t of the way. */

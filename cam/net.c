@@ -107,7 +107,7 @@ const char *cam_net_name(const cam_net *net) { return net->arch->name; }
 const char *cam_net_weights(const cam_net *net) { return net->weights; }
 int32_t cam_net_seeded(const cam_net *net) { return net->seeded.net != NULL; }
 int32_t cam_net_classes(const cam_net *net) { return net->classes; }
-size_t cam_net_bytes(const cam_net *net) { return en_params_bytes(net->params); }
+size_t cam_net_bytes(const cam_net *net) { return net->params ? en_params_bytes(net->params) : 0; }
 
 const char *cam_net_layer(const cam_net *net, int32_t i, int32_t chw[3])
 {

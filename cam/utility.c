@@ -47,12 +47,13 @@ double cam_utility_at(cam_utility u, const float *o, int classes, int c, const f
     double l = log_sum_exp(o, classes), target = (double)o[c], sc = en_exp(target - l), mean = 0;
     double value = u == CAM_LOGIT ? target : u == CAM_SOFTMAX ? sc : u == CAM_LOGSOFTMAX ? target - l : target + (target - l);
     if (!gradient && !hvp) return value;
-    for (int i = 0; v && i < classes; i++) mean += en_exp((double)o[i] - l) * (double)v[i];
+    double vc = v ? (double)v[c] : 0; /* v counts from v_c on: v - m stays, and v_c - m keeps its digits when s_c is almost 1 */
+    for (int i = 0; v && i < classes; i++) mean += en_exp((double)o[i] - l) * ((double)v[i] - vc);
     for (int i = 0; i < classes; i++) {
         double e = i == c, es = contrast(o, classes, c, l, i);
-        double bend = v ? en_exp((double)o[i] - l) * ((double)v[i] - mean) : 0;
+        double bend = v ? en_exp((double)o[i] - l) * ((double)v[i] - vc - mean) : 0;
         if (gradient) gradient[i] = (float)(u == CAM_LOGIT ? e : u == CAM_SOFTMAX ? sc * es : u == CAM_LOGSOFTMAX ? es : e + es);
-        if (hvp) hvp[i] = (float)(u == CAM_LOGIT ? 0 : u == CAM_SOFTMAX ? sc * ((double)v[c] - mean) * es - sc * bend : -bend);
+        if (hvp) hvp[i] = (float)(u == CAM_LOGIT ? 0 : u == CAM_SOFTMAX ? -sc * mean * es - sc * bend : -bend);
     }
     return value;
 }

@@ -73,6 +73,7 @@ en_ref en_input(en_graph *g, en_shape shape) { return append(g, &(en_node){.shap
 
 en_ref en_param(en_graph *g, const char *key, int rank, const int dim[])
 {
+    if (rank < 0 || rank > EN_MAX_RANK) return en_graph_error(g, EN_E_ARG, "%s: rank %d, want at most %d", key, rank, EN_MAX_RANK), EN_NONE;
     char *copy = en_arena_copy(&g->arena, key);
     if (!copy) en_graph_error(g, EN_E_NOMEM, "graph: out of memory");
     return append(g, &(en_node){.key = copy, .shape = en_plain(rank, dim)});

@@ -84,7 +84,7 @@ void en_forward_tangents(en_graph *g, int cut);
  * image is repeated over the batch. */
 void en_copy_outside(en_graph *g, int cut, en_graph *from);
 
-/* Begins a reverse pass of `seeds` pairs: clears the adjoints of the output. order 1: gradients only. */
+/* Begins a reverse pass of `seeds` pairs, at most as many as the options said: clears the adjoints of the output. order 1: gradients only. */
 void en_seed(en_graph *g, int cut, int seeds, int order);
 /* Adjoints of the members of the cut. */
 void en_reverse(en_graph *g);

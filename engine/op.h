@@ -46,10 +46,12 @@ typedef struct en_op {
     en_rule *jvp;  /* dy   = J dx                              */
     en_rule *vjp;  /* gx  += J' gy                             */
     en_rule *dvjp; /* dgx += J' dgy + (D J[dx])' gy            */
-    /* Curvature in the first input, the others held fixed. EN_AFFINE promises that fwd applied to a tangent (with biased = 0) is the
-     * tangent, and that vjp needs no x: then value and tangent, or many adjoints, are one call with more images.
-     * EN_PIECEWISE_AFFINE: dvjp is vjp on dgy, and the rule may be NULL. */
+    /* In the first input, the others held fixed. EN_PIECEWISE_AFFINE and EN_AFFINE: dvjp is vjp on dgy, and the rule may be NULL. */
     en_curvature curvature;
+    /* Affine, and where only the first input is differentiated, fwd applied to a tangent (with biased = 0) is the tangent, and vjp needs no
+     * x: then value and tangent, or many adjoints, are one call with more images, and jvp is not used; it may be NULL if there is no
+     * other input. */
+    int rides_along;
     unsigned packs; /* bit k: the blob made by prepare stands for input k, which is then not read */
     kn_act act;     /* an activation that a kernel can apply before it stores                      */
 } en_op;
@@ -68,6 +70,7 @@ struct en_node {
     const float *constant;              /* a parameter's own values, if anyone reads them plain */
     unsigned cut, tail;                 /* bit k: member of cut k; depends on cut k           */
     int output;
+    int kept;                           /* its memory is used for nothing else                */
     int absorbed;                       /* evaluated inside another node                      */
     /* Steps of later nodes that this one does before it stores (prefix only; see fuse.c). */
     const float *scale, *shift;

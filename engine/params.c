@@ -81,7 +81,9 @@ en_status en_params_blob(en_params *p, const char *name, size_t floats, en_make 
     pthread_mutex_lock(&p->lock);
     blob *b = p->blobs;
     while (b && strcmp(b->name, name)) b = b->next;
-    if (b)
+    if (b && b->floats != floats)
+        status = en_fail(e, EN_E_ARG, "%s: wanted with %zu numbers, is there with %zu", name, floats, b->floats);
+    else if (b)
         *out = b->data;
     else
         status = add_blob(p, name, floats, make, arg, out, e);

@@ -54,10 +54,11 @@ static void collect(en_graph *g, buffers *b)
     int end = 2 * g->nodes + 1;
     for (int i = 0; i < g->nodes; i++) {
         en_node *n = &g->node[i];
-        if (!alive(n) || (g->tail_only && !kept(g, i))) continue;
+        n->kept = kept(g, i);
+        if (!alive(n) || (g->tail_only && !n->kept)) continue;
         int carries_tangent = n->tail || n->cut;
         int last = n->last_use > i ? n->last_use : i;
-        add(b, n->floats * (carries_tangent ? 2 : 1), n->op ? i : 0, kept(g, i) ? end : last, &n->value);
+        add(b, n->floats * (carries_tangent ? 2 : 1), n->op ? i : 0, n->kept ? end : last, &n->value);
         if (carries_tangent && g->seeds)
             add(b, n->floats * 2 * (size_t)g->seeds, n->output ? g->nodes : end - 1 - last, n->cut ? end : end - 1 - i, &n->adjoint);
         if (!n->prepared && n->scratch > g->scratch) g->scratch = n->scratch;

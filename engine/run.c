@@ -6,7 +6,7 @@
 
 static float *at(en_graph *g, size_t offset) { return offset == EN_NO_MEMORY ? NULL : g->memory + offset; }
 
-float *en_value(en_graph *g, en_ref x) { return g->finished ? at(g, g->node[x].value) : NULL; }
+float *en_value(en_graph *g, en_ref x) { return g->finished && g->node[x].kept ? at(g, g->node[x].value) : NULL; }
 
 float *en_tangent(en_graph *g, en_ref x)
 {
@@ -42,7 +42,7 @@ static int rides_along(const en_graph *g, const en_node *n, int cut)
 {
     int data_only = en_active(&g->node[n->in[0]], cut);
     for (int k = 1; k < n->inputs; k++) data_only &= !en_active(&g->node[n->in[k]], cut);
-    return data_only && n->op->curvature == EN_AFFINE;
+    return data_only && n->op->rides_along;
 }
 
 static void add_tangents(en_graph *g, en_call *c, int cut)
@@ -152,25 +152,30 @@ static void reverse_node(en_graph *g, const en_node *n)
     }
 }
 
-/* The first consumer to be visited clears the adjoint that all of them add into: that is the last one in the order of nodes. */
-static void clear_adjoints(en_graph *g, en_ref consumer)
+/* Whether a node of the tail behind `after` reads x. */
+static int read_behind(const en_graph *g, en_ref x, en_ref after)
 {
-    const en_node *n = &g->node[consumer];
-    for (int k = 0; k < n->inputs; k++) {
-        en_node *x = &g->node[n->in[k]];
-        if (!en_active(x, g->sweep_cut) || x->output) continue;
-        int later = 0;
-        for (int i = consumer + 1; i < g->nodes && !later; i++)
-            for (int j = 0; j < g->node[i].inputs; j++) later |= g->node[i].in[j] == n->in[k] && en_in_tail(&g->node[i], g->sweep_cut);
-        if (!later) memset(at(g, x->adjoint), 0, x->floats * (size_t)(g->sweep_seeds * g->sweep_order) * sizeof(float));
-    }
+    for (int i = after + 1; i < g->nodes; i++)
+        for (int k = 0; k < g->node[i].inputs; k++)
+            if (g->node[i].in[k] == x && en_in_tail(&g->node[i], g->sweep_cut)) return 1;
+    return 0;
+}
+
+/* Adjoints that `visitor` is the first to add into, because it is the last to read them, become zero. That of an output has been cleared by
+ * en_seed; that of a node which nobody reads is the node's own to clear. */
+static void clear_adjoint(en_graph *g, en_ref x, en_ref visitor)
+{
+    const en_node *n = &g->node[x];
+    if (en_active(n, g->sweep_cut) && !n->output && !read_behind(g, x, visitor))
+        memset(at(g, n->adjoint), 0, n->floats * (size_t)(g->sweep_seeds * g->sweep_order) * sizeof(float));
 }
 
 void en_reverse(en_graph *g)
 {
     for (int i = g->nodes - 1; i >= 0; i--) {
+        clear_adjoint(g, i, i);
         if (!en_in_tail(&g->node[i], g->sweep_cut)) continue;
-        clear_adjoints(g, i);
+        for (int k = 0; k < g->node[i].inputs; k++) clear_adjoint(g, g->node[i].in[k], i);
         reverse_node(g, &g->node[i]);
     }
 }

@@ -103,7 +103,8 @@ static double largest(const naive_call *c, int n, int k, int p, int q)
     for (int r = 0; r < a->kernel[0]; r++)
         for (int s = 0; s < a->kernel[1]; s++) {
             int i = p * a->stride[0] + r - a->pad[0], j = q * a->stride[1] + s - a->pad[1];
-            if (i >= 0 && i < c->in[0].dim[2] && j >= 0 && j < c->in[0].dim[3]) most = fmax(most, c->x[0][at(&c->in[0], n, k, i, j)]);
+            if (i >= 0 && i < c->in[0].dim[2] && j >= 0 && j < c->in[0].dim[3])
+                most = fmax(most, c->x[0][at(&c->in[0], n, k, i, j)]);
         }
     return most;
 }
@@ -112,7 +113,8 @@ void naive_max_pool(naive_call *c)
 {
     const en_attr *a = c->attr;
     const int *d = c->in[0].dim;
-    c->out = en_nchw(d[0], d[1], window_count(d[2], a->pad[0], a->kernel[0], a->stride[0]), window_count(d[3], a->pad[1], a->kernel[1], a->stride[1]));
+    c->out = en_nchw(d[0], d[1], window_count(d[2], a->pad[0], a->kernel[0], a->stride[0]),
+                     window_count(d[3], a->pad[1], a->kernel[1], a->stride[1]));
     for (int n = 0; c->y && n < d[0]; n++)
         for (int k = 0; k < d[1]; k++)
             for (int p = 0; p < c->out.dim[2]; p++)

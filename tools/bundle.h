@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* What cam_run writes to disk: pictures, maps, a report, and a manifest that is written last, so that half a bundle can be told from
- * a whole one; and the dump of exact numbers. */
+/* A folder of results: pictures, maps, a report, and a manifest with the hash of each file. The manifest is written last, so that
+ * half a bundle can be told from a whole one. */
 #ifndef TOOLS_BUNDLE_H
 #define TOOLS_BUNDLE_H
 
 #include "cam/shapleycam.h"
-#include "engine/status.h"
 
 #include <stddef.h>
+#include <stdio.h>
 
 typedef struct bundle_file {
     char *name;
@@ -16,28 +16,33 @@ typedef struct bundle_file {
 } bundle_file;
 
 typedef struct bundle {
-    const char *folder;
+    const char *folder; /* NULL: not opened                 */
+    int made;           /* the folder was not there before  */
+    FILE *report;       /* report.jsonl, NULL before its first line */
     bundle_file *files;
     size_t count, room;
 } bundle;
 
-/* Makes the folder. One that is there already and not empty is refused, unless `force`. */
-en_status bundle_open(const char *folder, int force, bundle *out, en_error *e);
+/* What the manifest says besides the files. */
+typedef struct bundle_facts {
+    const cam_net *net;
+    char *const *command; /* ended by NULL */
+    int images, failed, interrupted;
+} bundle_facts;
 
-/* Writes one file of the bundle. */
-en_status bundle_write(bundle *b, const char *name, const void *bytes, size_t size, en_error *e);
+/* Makes the folder. One that is there already and not empty is refused, unless `force`; its manifest then goes first. */
+cam_status bundle_open(const char *folder, int force, bundle *out, cam_error *e);
 
-/* Writes the maps of request i for image 0 as .npy: the final one, and the raw one as NAME.raw.npy. */
-en_status bundle_write_map(bundle *b, const cam_ctx *ctx, const char *stem, const cam_request *request, int i, const cam_result *result, cam_input input,
-                           en_error *e);
+cam_status bundle_write(bundle *b, const char *name, const void *bytes, size_t size, cam_error *e);
+cam_status bundle_write_npy(bundle *b, const char *name, int height, int width, const float *data, cam_error *e);
 
-/* Writes manifest.json: the program, the command line, the weights, and name, size and SHA-256 of every file. */
-en_status bundle_close(bundle *b, const cam_net *net, int argc, char **argv, en_error *e);
+/* Adds a line to report.jsonl. */
+cam_status bundle_report(bundle *b, const char *line, cam_error *e);
+
+/* Writes manifest.json. If nothing was written there is nothing to describe, and a folder that bundle_open made goes again. */
+cam_status bundle_close(bundle *b, const bundle_facts *facts, cam_error *e);
+
+/* Without bundle_close, what was written stays, but no manifest. {0} is fine. */
 void bundle_free(bundle *b);
-
-/* Everything exact of the last cam_explain, for comparison with other programs, as .safetensors: `count` requests of one layer for one
- * image, in any order; those of methods that ask for no class are stored without one. The same inputs give the same bytes. */
-en_status dump_write(const char *path, const cam_ctx *ctx, const cam_net *net, const cam_request *requests, const cam_result *results, int count,
-                     int height, int width, en_error *e);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Command lines: one table of options makes the parser and the help. Long options match without regard to '-' and '_' and take
- * their value after '=' or as the next word; "--" ends options; an option given twice is an error, as is one that does not exist
- * (the nearest name is suggested). */
+/* Command lines: one table of options makes the parser and the help. In the name of a long option '_' may stand for '-'; its value
+ * comes after '=' or as the next word; "--" ends options. An option given twice is an error, as is one that does not exist (the
+ * nearest name is suggested). */
 #ifndef TOOLS_OPTIONS_H
 #define TOOLS_OPTIONS_H
 
@@ -24,13 +24,20 @@ typedef struct opt_row {
     size_t at;             /* offset of its place in the struct of options */
 } opt_row;
 
-/* Parses argv[1..] into *options (which holds the defaults); operands are moved to the front of argv, from argv[1] on, and counted. */
-en_status opt_parse(const opt_row *rows, size_t count, int argc, char **argv, void *options, int *operands, en_error *e);
+enum { OPT_MAX_ROWS = 64 };
+
+/* Parses words[1..] into *options, which holds the defaults. Operands are moved to the front of words, from words[1] on, and
+ * counted. At most OPT_MAX_ROWS rows. */
+en_status opt_parse(const opt_row *rows, size_t count, int argc, char **words, void *options, int *operands, en_error *e);
 
 /* The help text of the table, on stdout. */
 void opt_print(const opt_row *rows, size_t count);
 
-/* The name of a list that is nearest to `text`, NULL if none is near: name_at(i) is NULL past the end. */
-const char *opt_nearest(const char *text, const char *(*name_at)(int i));
+/* Name number i of some list, NULL past its end. */
+typedef const char *(*opt_names)(const void *list, int i);
+
+/* The name of a list that is nearest to `text` without regard to case, '-' and '_': one that begins with it, or that few changes
+ * make of it; NULL if none is near. */
+const char *opt_nearest(const char *text, opt_names name_at, const void *list);
 
 #endif

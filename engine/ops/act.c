@@ -47,7 +47,7 @@ static void map(const en_call *c, void (*kernel)(size_t, const float *, float *)
             c->gx[0][i] += (slope) ? c->gy[i] : 0;                                                                    \
         }                                                                                                             \
     }                                                                                                                 \
-    const en_op en_op_##name = {#name, same_shape, NULL, name##_fwd, name##_jvp, name##_vjp, NULL, EN_PIECEWISE_AFFINE, 0, fused}; \
+    const en_op en_op_##name = {#name, same_shape, NULL, name##_fwd, name##_jvp, name##_vjp, NULL, EN_PIECEWISE_AFFINE, 0, 0, fused}; \
     en_ref en_##name(en_graph *g, en_ref x) { return en_apply(g, &en_op_##name, &x, 1, NULL); }
 
 static en_status same_shape(en_node *n, const en_shape *const in[], en_error *e)

@@ -27,7 +27,7 @@ static en_status add_shape(en_node *n, const en_shape *const in[], en_error *e)
     return EN_OK;
 }
 
-/* Not EN_AFFINE: a constant summand must not be added to a tangent. */
-const en_op en_op_add = {"add", add_shape, NULL, add_fwd, add_jvp, add_vjp, NULL, EN_PIECEWISE_AFFINE, 0, KN_NONE};
+/* A constant summand must not be added to a tangent, so tangents do not ride along. */
+const en_op en_op_add = {"add", add_shape, NULL, add_fwd, add_jvp, add_vjp, NULL, EN_AFFINE, 0, 0, KN_NONE};
 
 en_ref en_add(en_graph *g, en_ref a, en_ref b) { return en_apply(g, &en_op_add, (en_ref[]){a, b}, 2, NULL); }

@@ -19,7 +19,8 @@ enum {
     BAND_FLOATS = 96 << 10, /* of input that a job keeps in cache: 384 KiB        */
     JOBS = 16,              /* wanted at least, so that threads can share evenly  */
     CHUNK = 4,              /* panels that a job takes at least: the widest tile  */
-    MAX_TAPS = 1024         /* largest window, in pixels                          */
+    MAX_TAPS = 1024,        /* largest window, in pixels                          */
+    MAX_PAD = 1 << 16
 };
 
 typedef struct geometry {
@@ -174,7 +175,7 @@ static void pack_depthwise(const geometry *m, const float *weights, float *out)
 static const float *packed_weights(const en_call *c, const geometry *m, const float *weights)
 {
     if (!m->depthwise) return panels_of(c, &m->form, weights);
-    if (c->node->prepared && weights == c->x[1]) return c->node->prepared;
+    if (c->node->prepared) return c->node->prepared;
     pack_depthwise(m, weights, c->scratch);
     return c->scratch;
 }
@@ -335,11 +336,9 @@ static void conv2d_fwd(const en_call *c)
 
 static void conv2d_jvp(const en_call *c)
 {
-    en_call linear = *c; /* tangents have no constant terms unless the bias itself moves */
-    linear.biased = c->dx[2] ? c->images : 0;
     memset(c->dy, 0, (size_t)c->images * en_image_floats(&c->node->shape) * sizeof *c->dy);
-    if (c->dx[0]) convolve(&linear, c->dx[0], c->x[1], NULL, NULL, c->dy);
-    if (c->dx[1]) convolve(&linear, c->x[0], c->dx[1], NULL, c->dy, c->dy);
+    if (c->dx[0]) convolve(c, c->dx[0], c->x[1], NULL, NULL, c->dy);
+    if (c->dx[1]) convolve(c, c->x[0], c->dx[1], NULL, c->dy, c->dy);
     if (c->dx[2]) {
         geometry m = geometry_of(c->node, c->in[0], c->in[1]);
         for (int n = 0; n < c->images; n++)
@@ -379,7 +378,7 @@ static en_status conv2d_shape(en_node *n, const en_shape *const in[], en_error *
     int out[2];
     for (int i = 0; i < 2; i++) {
         int span = x->dim[2 + i] + 2 * a->pad[i] - w->dim[2 + i];
-        if (a->stride[i] < 1 || a->pad[i] < 0 || span < 0)
+        if (a->stride[i] < 1 || a->pad[i] < 0 || a->pad[i] > MAX_PAD || span < 0)
             return en_fail(e, EN_E_ARG, "input %s is smaller than the window of weights %s", en_shape_text(x, tx), en_shape_text(w, tw));
         out[i] = span / a->stride[i] + 1;
     }
@@ -418,7 +417,7 @@ static en_status conv2d_prepare(en_graph *g, en_node *n, en_error *e)
     return en_params_blob(en_params_of(g), name, packed_floats(&m), make_depthwise, &b, &n->prepared, e);
 }
 
-const en_op en_op_conv2d = {"conv2d", conv2d_shape, conv2d_prepare, conv2d_fwd, conv2d_jvp, conv2d_vjp, conv2d_dvjp, EN_AFFINE, 1u << 1, KN_NONE};
+const en_op en_op_conv2d = {"conv2d", conv2d_shape, conv2d_prepare, conv2d_fwd, conv2d_jvp, conv2d_vjp, conv2d_dvjp, EN_AFFINE, 1, 1u << 1, KN_NONE};
 
 en_ref en_conv2d(en_graph *g, en_ref x, en_ref w, en_ref b, en_conv o)
 {

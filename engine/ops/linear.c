@@ -126,6 +126,6 @@ static en_status linear_prepare(en_graph *g, en_node *n, en_error *e)
     return panels_prepare(g, n, &f, e);
 }
 
-const en_op en_op_linear = {"linear", linear_shape, linear_prepare, linear_fwd, linear_jvp, linear_vjp, linear_dvjp, EN_AFFINE, 1u << 1, KN_NONE};
+const en_op en_op_linear = {"linear", linear_shape, linear_prepare, linear_fwd, linear_jvp, linear_vjp, linear_dvjp, EN_AFFINE, 1, 1u << 1, KN_NONE};
 
 en_ref en_linear(en_graph *g, en_ref x, en_ref w, en_ref b) { return en_apply(g, &en_op_linear, (en_ref[]){x, w, b}, b == EN_NONE ? 2 : 3, NULL); }

@@ -197,7 +197,7 @@ static en_status batch_norm_prepare(en_graph *g, en_node *n, en_error *e)
 }
 
 const en_op en_op_batch_norm = {"batch_norm", batch_norm_shape, batch_norm_prepare, batch_norm_fwd, batch_norm_jvp, batch_norm_vjp, batch_norm_dvjp,
-                                EN_AFFINE, 1u << GAMMA | 1u << BETA | 1u << MEAN | 1u << VAR, KN_NONE};
+                                EN_AFFINE, 1, 1u << GAMMA | 1u << BETA | 1u << MEAN | 1u << VAR, KN_NONE};
 
 en_ref en_batch_norm(en_graph *g, en_ref x, en_ref gamma, en_ref beta, en_ref mean, en_ref var, float eps)
 {

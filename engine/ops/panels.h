@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Weights as the matrix kernels want them: panels [O/16][taps][depth][16], 16 output channels side by side. A dense layer has depth = C.
  * With groups, a panel covers the channels lo .. lo+depth-1 that any of its 16 outputs reads, and holds zeros where an output does
- * not read a channel. */
+ * not read a channel (so NaN and infinity pass from one group to another inside a panel). */
 #ifndef ENGINE_OPS_PANELS_H
 #define ENGINE_OPS_PANELS_H
 

@@ -78,7 +78,7 @@ static en_status max_pool_shape(en_node *n, const en_shape *const in[], en_error
     return EN_OK;
 }
 
-const en_op en_op_max_pool = {"max_pool", max_pool_shape, NULL, max_pool_fwd, max_pool_jvp, max_pool_vjp, NULL, EN_PIECEWISE_AFFINE, 0, KN_NONE};
+const en_op en_op_max_pool = {"max_pool", max_pool_shape, NULL, max_pool_fwd, max_pool_jvp, max_pool_vjp, NULL, EN_PIECEWISE_AFFINE, 0, 0, KN_NONE};
 
 en_ref en_max_pool(en_graph *g, en_ref x, int kernel, int stride, int pad)
 {
@@ -132,15 +132,6 @@ static void adaptive_avg_pool_vjp(const en_call *c)
             }
 }
 
-/* Linear: the tangent is the same map. */
-static void adaptive_avg_pool_jvp(const en_call *c)
-{
-    en_call d = *c;
-    d.x[0] = c->dx[0];
-    d.y = c->dy;
-    adaptive_avg_pool_fwd(&d);
-}
-
 static en_status adaptive_avg_pool_shape(en_node *n, const en_shape *const in[], en_error *e)
 {
     const int *out = n->attr.out;
@@ -151,8 +142,8 @@ static en_status adaptive_avg_pool_shape(en_node *n, const en_shape *const in[],
     return EN_OK;
 }
 
-const en_op en_op_adaptive_avg_pool = {"adaptive_avg_pool", adaptive_avg_pool_shape, NULL, adaptive_avg_pool_fwd, adaptive_avg_pool_jvp,
-                                       adaptive_avg_pool_vjp, NULL, EN_AFFINE, 0, KN_NONE};
+const en_op en_op_adaptive_avg_pool = {"adaptive_avg_pool", adaptive_avg_pool_shape, NULL, adaptive_avg_pool_fwd, NULL,
+                                       adaptive_avg_pool_vjp, NULL, EN_AFFINE, 1, 0, KN_NONE};
 
 en_ref en_adaptive_avg_pool(en_graph *g, en_ref x, int h, int w) { return en_apply(g, &en_op_adaptive_avg_pool, &x, 1, &(en_attr){.out = {h, w}}); }
 

@@ -16,14 +16,6 @@ static void flatten_fwd(const en_call *c)
     }
 }
 
-static void flatten_jvp(const en_call *c)
-{
-    en_call d = *c;
-    d.x[0] = c->dx[0];
-    d.y = c->dy;
-    flatten_fwd(&d);
-}
-
 static void flatten_vjp(const en_call *c)
 {
     size_t hw = en_block_floats(c->in[0]) / EN_LANES, in = en_image_floats(c->in[0]), out = en_image_floats(&c->node->shape);
@@ -41,6 +33,6 @@ static en_status flatten_shape(en_node *n, const en_shape *const in[], en_error 
     return EN_OK;
 }
 
-const en_op en_op_flatten = {"flatten", flatten_shape, NULL, flatten_fwd, flatten_jvp, flatten_vjp, NULL, EN_AFFINE, 0, KN_NONE};
+const en_op en_op_flatten = {"flatten", flatten_shape, NULL, flatten_fwd, NULL, flatten_vjp, NULL, EN_AFFINE, 1, 0, KN_NONE};
 
 en_ref en_flatten(en_graph *g, en_ref x) { return en_apply(g, &en_op_flatten, &x, 1, NULL); }

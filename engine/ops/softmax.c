@@ -166,8 +166,8 @@ static en_status softmax_shape(en_node *n, const en_shape *const in[], en_error 
     return EN_OK;
 }
 
-const en_op en_op_softmax = {"softmax", softmax_shape, NULL, softmax_fwd, softmax_jvp, softmax_vjp, softmax_dvjp, EN_CURVED, 0, KN_NONE};
-const en_op en_op_log_softmax = {"log_softmax", softmax_shape, NULL, log_softmax_fwd, log_softmax_jvp, log_softmax_vjp, log_softmax_dvjp, EN_CURVED, 0, KN_NONE};
+const en_op en_op_softmax = {"softmax", softmax_shape, NULL, softmax_fwd, softmax_jvp, softmax_vjp, softmax_dvjp, EN_CURVED, 0, 0, KN_NONE};
+const en_op en_op_log_softmax = {"log_softmax", softmax_shape, NULL, log_softmax_fwd, log_softmax_jvp, log_softmax_vjp, log_softmax_dvjp, EN_CURVED, 0, 0, KN_NONE};
 
 en_ref en_softmax(en_graph *g, en_ref x) { return en_apply(g, &en_op_softmax, &x, 1, NULL); }
 en_ref en_log_softmax(en_graph *g, en_ref x) { return en_apply(g, &en_op_log_softmax, &x, 1, NULL); }

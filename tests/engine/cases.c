@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* clang-format off */
 #define BLOCKED(n, c, h, w) {EN_BLOCKED, 4, {n, c, h, w}}
 #define PLAIN1(a) {EN_PLAIN, 1, {a}}
 #define PLAIN2(a, b) {EN_PLAIN, 2, {a, b}}
@@ -42,7 +43,8 @@ const t_case t_cases[] = {
     CONV(1, 3, 4, 4, 5, 1, 1, 1, 1, 1, 1, 1, 3),
     CONV(1, 515, 2, 3, 18, 1, 1, 1, 1, 0, 0, 1, 3),
     CONV(1, 1030, 1, 2, 3, 1, 1, 1, 1, 0, 0, 1, 2),
-    CONV(1, 64, 50, 40, 2, 1, 1, 1, 1, 0, 0, 1, 3), /* more pixels than one band holds */
+    CONV(1, 64, 50, 40, 2, 1, 1, 1, 1, 0, 0, 1, 3), /* more pixels than one job takes */
+    CONV(1, 64, 40, 50, 2, 1, 1, 2, 2, 0, 0, 1, 3), /* several bands of rows, read in place */
     /* larger windows */
     CONV(1, 3, 9, 7, 16, 3, 3, 1, 1, 1, 1, 1, 3),
     CONV(3, 3, 9, 7, 17, 3, 3, 2, 2, 1, 1, 1, 3),
@@ -96,6 +98,7 @@ const t_case t_cases[] = {
     CHANNELS("log_softmax", 1, 1, 1, 1), CHANNELS("log_softmax", 3, 5, 1, 1), CHANNELS("log_softmax", 1, 1000, 1, 1),
     CHANNELS("log_softmax", 3, 17, 3, 2), CHANNELS("log_softmax", 1, 33, 2, 2),
     {.op = NULL}};
+/* clang-format on */
 
 const en_op *t_op(const t_case *c)
 {
@@ -123,7 +126,8 @@ void t_poison(en_graph *g)
 {
     for (int i = 0; i < g->nodes; i++) {
         const en_node *n = &g->node[i];
-        for (size_t k = 0; !n->key && n->value != EN_NO_MEMORY && k < n->floats * (n->tail || n->cut ? 2 : 1); k++) g->memory[n->value + k] = NAN;
+        for (size_t k = 0; !n->key && n->value != EN_NO_MEMORY && k < n->floats * (n->tail || n->cut ? 2 : 1); k++)
+            g->memory[n->value + k] = NAN;
         for (size_t k = 0; n->adjoint != EN_NO_MEMORY && k < n->floats * 2 * (size_t)g->seeds; k++) g->memory[n->adjoint + k] = NAN;
     }
     for (size_t k = g->scratch; k < g->floats; k++) g->memory[k] = NAN;
@@ -136,7 +140,7 @@ const char *t_case_text(const t_case *c)
     int n = snprintf(text, sizeof text, "%s", c->op);
     for (int k = 0; k < c->inputs; k++) n += snprintf(text + n, sizeof text - (size_t)n, " %s", en_shape_text(&c->in[k], shape));
     const en_attr *a = &c->attr;
-    snprintf(text + n, sizeof text - (size_t)n, ", kernel %d %d, stride %d %d, pad %d %d, groups %d, out %d %d", a->kernel[0], a->kernel[1],
-             a->stride[0], a->stride[1], a->pad[0], a->pad[1], a->groups, a->out[0], a->out[1]);
+    snprintf(text + n, sizeof text - (size_t)n, ", kernel %d %d, stride %d %d, pad %d %d, groups %d, out %d %d", a->kernel[0],
+             a->kernel[1], a->stride[0], a->stride[1], a->pad[0], a->pad[1], a->groups, a->out[0], a->out[1]);
     return text;
 }

@@ -7,10 +7,11 @@
  *     4  dvjp   equals differences, <dgx, e> = d/dt d/ds <gy + t dgy, f(x + t dx + s e)>
  *     5  H      of a scalar utility is symmetric, <v, H u> = <u, H v>
  *
- * Differences are taken of the naive double value, with five points (an error of h^4), where fp32 would have no digits left. The second
- * half of the file proves that bits do not depend on seeds, order, tangents, batch, threads and vector width. */
+ * Differences are taken of the naive double value, with five points (an error of h^4), where fp32 would have no digits left. The
+ * second half of the file proves that bits do not depend on seeds, order, tangents, batch, threads and vector width. */
 #include "engine/cpu.h"
 #include "engine/memory.h"
+#include "engine/ops.h"
 #include "tests/engine/cases.h"
 #include "tests/naive.h"
 #include "tests/test.h"
@@ -62,8 +63,8 @@ static trial trial_of(const t_case *c, unsigned active)
     return t;
 }
 
-/* Each example with its first input differentiated and the others constant, as explaining a network does; with all inputs; and with each
- * of the other inputs alone. */
+/* Each example with its first input differentiated and the others constant, as explaining a network does; with all inputs; and
+ * with each of the other inputs alone. */
 static void sweep(void (*check)(trial *t, void *arg), void *arg)
 {
     for (const t_case *c = t_cases; c->op; c++) {
@@ -78,7 +79,8 @@ static void sweep(void (*check)(trial *t, void *arg), void *arg)
 
 /* ---- the engine's answer ---- */
 
-/* How a trial is run. With `utility`, the adjoints are those of u(y) = sum gy y + dgy y^2 / 2 instead of gy and dgy themselves. */
+/* How a trial is run. With `utility`, the adjoints are those of u(y) = sum gy y + dgy y^2 / 2 instead of gy and dgy themselves,
+ * and those of the second readers zero instead of e. */
 typedef struct setup {
     const char *isa;
     en_pool *pool;
@@ -96,6 +98,7 @@ typedef struct machine {
     en_params *params;
     en_graph *g;
     en_ref in[EN_MAX_INPUTS], y;
+    en_ref twice[EN_MAX_INPUTS]; /* x + x of each differentiated input: a second reader, so that rules have something to add to */
 } machine;
 
 /* Constants come from a source, where input k is called "input k". */
@@ -103,7 +106,8 @@ static en_status read_input(void *self, const char *key, const en_shape *shape, 
 {
     const trial *t = self;
     int k = key[6] - '0';
-    if (!en_same_shape(shape, &t->c->in[k]) || first + count > t->count[k]) return en_fail(e, EN_E_ARG, "%s: read out of range", key);
+    if (!en_same_shape(shape, &t->c->in[k]) || first + count > t->count[k])
+        return en_fail(e, EN_E_ARG, "%s: read out of range", key);
     memcpy(out, t->x[k] + first, count * sizeof *out);
     return EN_OK;
 }
@@ -112,7 +116,7 @@ static machine machine_of(trial *t, const setup *o)
 {
     en_error e = {0};
     machine m;
-    char key[16];
+    char key[32];
     CHECK_OK(en_params_new((en_source){t, read_input}, &m.params, &e), e);
     CHECK_OK(en_graph_new(m.params, &m.g, &e), e);
     for (int k = 0; k < t->c->inputs; k++) {
@@ -123,12 +127,17 @@ static machine machine_of(trial *t, const setup *o)
     m.y = en_apply(m.g, t_op(t->c), m.in, t->c->inputs, &t->c->attr);
     en_ref cut[EN_MAX_INPUTS];
     int members = 0;
-    for (int k = 0; k < t->c->inputs; k++)
-        if (is_active(t, k)) cut[members++] = m.in[k];
+    for (int k = 0; k < t->c->inputs; k++) {
+        if (!is_active(t, k)) continue;
+        cut[members++] = m.in[k];
+        m.twice[k] = en_add(m.g, m.in[k], m.in[k]);
+        en_output(m.g, m.twice[k]);
+    }
     CHECK(en_cut(m.g, cut, members) == 0);
     en_output(m.g, m.y);
     CHECK_OK(en_graph_finish(m.g, &(en_options){.isa = o->isa, .pool = o->pool, .seeds = SEEDS}, &e), e);
-    CHECK_MSG(en_same_shape(en_shape_of(m.g, m.y), &t->out), "%s: wrong output shape %s", t_case_text(t->c), en_shape_text(en_shape_of(m.g, m.y), (char[64]){0}));
+    CHECK_MSG(en_same_shape(en_shape_of(m.g, m.y), &t->out), "%s: wrong output shape %s", t_case_text(t->c),
+              en_shape_text(en_shape_of(m.g, m.y), (char[64]){0}));
     t_poison(m.g);
     for (int k = 0; k < t->c->inputs; k++)
         if (en_value(m.g, m.in[k])) en_store(&t->c->in[k], t->x[k], en_value(m.g, m.in[k]));
@@ -149,7 +158,8 @@ static float *load(trial *t, const en_shape *s, const float *stored, const char 
     en_load(s, stored, out);
     en_store(s, out, again);
     for (size_t i = 0; i < en_floats(s); i++)
-        CHECK_MSG(again[i] == stored[i] || (isnan(again[i]) && isnan(stored[i])), "%s: padding of %s holds %g", t_case_text(t->c), what, (double)stored[i]);
+        CHECK_MSG(again[i] == stored[i] || (isnan(again[i]) && isnan(stored[i])), "%s: padding of %s holds %g", t_case_text(t->c),
+                  what, (double)stored[i]);
     return out + en_count(s);
 }
 
@@ -170,6 +180,11 @@ static void seed_adjoints(trial *t, const machine *m, const setup *o, const answ
         en_store(&t->out, numbers, en_adjoint(m->g, m->y, s, 1));
         for (size_t i = 0; i < t->outputs; i++) numbers[i] = o->utility ? dgy[i] * a->dy[i] : dgy[i];
         if (o->order == 2) en_store(&t->out, numbers, en_adjoint(m->g, m->y, s, 2));
+        for (int k = 0; k < t->c->inputs; k++) {
+            if (!is_active(t, k) || o->utility) continue;
+            en_store(&t->c->in[k], t->e[0][k], en_adjoint(m->g, m->twice[k], s, 1));
+            if (o->order == 2) en_store(&t->c->in[k], t->e[1][k], en_adjoint(m->g, m->twice[k], s, 2));
+        }
     }
 }
 
@@ -222,7 +237,8 @@ static double *value(trial *t, double s, float *const e[], double along)
     for (int k = 0; k < c.inputs; k++) {
         double *x = en_arena_alloc(&t->arena, t->count[k] * sizeof *x);
         CHECK(x != NULL);
-        for (size_t i = 0; i < t->count[k]; i++) x[i] = (double)t->x[k][i] + (is_active(t, k) ? (e ? s * (double)e[k][i] : 0) + along * (double)t->dx[k][i] : 0);
+        for (size_t i = 0; i < t->count[k]; i++)
+            x[i] = (double)t->x[k][i] + (is_active(t, k) ? (e ? s * (double)e[k][i] : 0) + along * (double)t->dx[k][i] : 0);
         c.x[k] = x;
     }
     c.y = en_arena_alloc(&t->arena, t->outputs * sizeof *c.y);
@@ -256,13 +272,14 @@ static double largest(size_t n, const float *x)
     return most;
 }
 
-/* The rounding error to expect of a chain of `terms` fp32 operations on numbers up to `size`: each is off by at most half an epsilon of a
- * partial sum, signs are random, and partial sums grow like a random walk; eight times that is never seen. */
+/* The rounding error to expect of a chain of `terms` fp32 operations on numbers up to `size`: each is off by at most half an
+ * epsilon of a partial sum, signs are random, and partial sums grow like a random walk; eight times that is never seen. */
 static double rounding(double terms, double size) { return 8 * (double)FLT_EPSILON * sqrt(terms + 4) * size; }
 
 static void check_near(const trial *t, const char *isa, const char *law, double got, double want, double tolerance)
 {
-    CHECK_MSG(fabs(got - want) <= tolerance, "%s, %s, inputs %#x: %s: %.9g, want %.9g within %.2g", t_case_text(t->c), isa, t->active, law, got, want, tolerance);
+    CHECK_MSG(fabs(got - want) <= tolerance, "%s, %s, inputs %#x: %s: %.9g, want %.9g within %.2g", t_case_text(t->c), isa,
+              t->active, law, got, want, tolerance);
 }
 
 static double dot_f(size_t n, const float *a, const float *b)
@@ -291,6 +308,15 @@ static double dot_inputs(const trial *t, const float *gx, float *const e[])
     return sum;
 }
 
+/* What the second readers add to <gx, e>: <2 r, e>. */
+static double doubled(const trial *t, float *const r[], float *const e[])
+{
+    double sum = 0;
+    for (int k = 0; k < t->c->inputs; k++)
+        if (is_active(t, k)) sum += 2 * dot_f(t->count[k], r[k], e[k]);
+    return sum;
+}
+
 typedef struct truth {
     double *y, *dy, by_gx[DIRECTIONS], by_dgx[DIRECTIONS];
 } truth;
@@ -301,8 +327,8 @@ static truth truth_of(trial *t)
     for (int j = 0; j < DIRECTIONS; j++) {
         double *first = slope(t, t->e[j]), *near = mixed(t, t->e[j], H), *far = mixed(t, t->e[j], 2 * H);
         for (size_t i = 0; i < t->outputs; i++) near[i] = (4 * near[i] - far[i]) / 3; /* removes the error of h^2 */
-        w.by_gx[j] = dot_d(t->outputs, t->gy[0], first);
-        w.by_dgx[j] = dot_d(t->outputs, t->dgy[0], first) + dot_d(t->outputs, t->gy[0], near);
+        w.by_gx[j] = dot_d(t->outputs, t->gy[0], first) + doubled(t, t->e[0], t->e[j]);
+        w.by_dgx[j] = dot_d(t->outputs, t->dgy[0], first) + dot_d(t->outputs, t->gy[0], near) + doubled(t, t->e[1], t->e[j]);
     }
     return w;
 }
@@ -319,7 +345,8 @@ static void check_derivatives(trial *t, const truth *want, const char *isa)
     }
     double gx_error = rounding(back, largest(a.inputs, a.gx[0])) * sqrt((double)a.inputs);
     double dgx_error = rounding(back, largest(a.inputs, a.dgx[0])) * sqrt((double)a.inputs);
-    check_near(t, isa, "<J' gy, dx> = <gy, J dx>", dot_inputs(t, a.gx[0], t->dx), dot_f(t->outputs, t->gy[0], a.dy), gx_error + dy_error * sqrt((double)t->outputs));
+    check_near(t, isa, "<J' gy, dx> = <gy, J dx>", dot_inputs(t, a.gx[0], t->dx),
+               dot_f(t->outputs, t->gy[0], a.dy) + doubled(t, t->e[0], t->dx), gx_error + dy_error * sqrt((double)t->outputs));
     for (int j = 0; j < DIRECTIONS; j++) {
         check_near(t, isa, "<gx, e>", dot_inputs(t, a.gx[0], t->e[j]), want->by_gx[j], gx_error + 1e-8);
         check_near(t, isa, "<dgx, e>", dot_inputs(t, a.dgx[0], t->e[j]), want->by_dgx[j], dgx_error + 1e-7);
@@ -332,7 +359,8 @@ static void check_symmetry(trial *t, const char *isa)
     answer v = run(t, &(setup){.isa = isa, .seeds = 1, .order = 2, .utility = 1});
     answer u = run(t, &(setup){.isa = isa, .seeds = 1, .order = 2, .utility = 1, .direction = t->e[0]});
     double terms = t->c->terms * 2.0 + (double)t->outputs, size = fmax(largest(v.inputs, v.dgx[0]), largest(u.inputs, u.dgx[0]));
-    check_near(t, isa, "<v, H u> = <u, H v>", dot_inputs(t, u.dgx[0], t->dx), dot_inputs(t, v.dgx[0], t->e[0]), 2 * rounding(terms, size) * sqrt((double)v.inputs));
+    check_near(t, isa, "<v, H u> = <u, H v>", dot_inputs(t, u.dgx[0], t->dx), dot_inputs(t, v.dgx[0], t->e[0]),
+               2 * rounding(terms, size) * sqrt((double)v.inputs));
 }
 
 static void check_laws(trial *t, void *arg)
@@ -364,7 +392,8 @@ TEST(every_op_obeys_the_five_laws_on_every_instruction_set) { sweep(check_laws, 
 static void check_same(const trial *t, const char *what, size_t n, const float *a, const float *b)
 {
     for (size_t i = 0; i < n; i++)
-        CHECK_MSG(!memcmp(&a[i], &b[i], sizeof *a), "%s, inputs %#x: %s %zu: %.9g and %.9g", t_case_text(t->c), t->active, what, i, (double)a[i], (double)b[i]);
+        CHECK_MSG(!memcmp(&a[i], &b[i], sizeof *a), "%s, inputs %#x: %s %zu: %.9g and %.9g", t_case_text(t->c), t->active, what, i,
+                  (double)a[i], (double)b[i]);
 }
 
 /* Seed `i` of a, seed `j` of b. */
@@ -461,8 +490,10 @@ static trial image_of(const trial *t, int n, t_case *alone)
         one.count[k] = en_count(&alone->in[k]);
         one.x[k] = t->x[k] + (size_t)n * one.count[k];
         one.dx[k] = t->dx[k] + (size_t)n * one.count[k];
+        for (int j = 0; j < DIRECTIONS; j++) one.e[j][k] = t->e[j][k] + (size_t)n * one.count[k];
     }
-    for (int s = 0; s < SEEDS; s++) one.gy[s] = t->gy[s] + (size_t)n * one.outputs, one.dgy[s] = t->dgy[s] + (size_t)n * one.outputs;
+    for (int s = 0; s < SEEDS; s++)
+        one.gy[s] = t->gy[s] + (size_t)n * one.outputs, one.dgy[s] = t->dgy[s] + (size_t)n * one.outputs;
     return one;
 }
 

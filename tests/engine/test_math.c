@@ -21,14 +21,17 @@ static double units(double got, long double want)
 static void check_exp(double x)
 {
     long double want = expl((long double)x);
-    if (want < (long double)DBL_MAX) CHECK_MSG(units(en_exp(x), want) <= 1, "exp(%.17g) = %.17g is off by %.3f", x, en_exp(x), units(en_exp(x), want));
+    if (want < (long double)DBL_MAX)
+        CHECK_MSG(units(en_exp(x), want) <= 1, "exp(%.17g) = %.17g is off by %.3f", x, en_exp(x), units(en_exp(x), want));
 }
 
 static void check_log(double x)
 {
     long double want = logl((long double)x);
-    if (want == 0) CHECK(en_log(x) == 0);
-    else CHECK_MSG(units(en_log(x), want) <= 1, "log(%.17g) = %.17g is off by %.3f", x, en_log(x), units(en_log(x), want));
+    if (want == 0)
+        CHECK(en_log(x) == 0);
+    else
+        CHECK_MSG(units(en_log(x), want) <= 1, "log(%.17g) = %.17g is off by %.3f", x, en_log(x), units(en_log(x), want));
 }
 
 TEST(exp_is_within_one_unit_in_the_last_place)

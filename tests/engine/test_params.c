@@ -8,7 +8,8 @@
 #include <string.h>
 
 /* A source with every tensor, of the numbers 0, 1, 2, ..; those whose name begins with "missing" fail. */
-static en_status read_numbers(void *self, const char *key, const en_shape *shape, size_t first, size_t count, float *out, en_error *e)
+static en_status read_numbers(void *self, const char *key, const en_shape *shape, size_t first, size_t count, float *out,
+                              en_error *e)
 {
     atomic_int *reads = self;
     if (!strncmp(key, "missing", 7)) return en_fail(e, EN_E_FORMAT, "there is no tensor %s", key);
@@ -109,11 +110,13 @@ TEST(a_source_that_fails_is_asked_again_and_its_message_comes_through)
 /* A layer of each kind with its parameters; `wrong` gets a name that the source does not have. */
 static en_status build_layers(en_params *p, en_pool *pool, int wrong, en_error *e)
 {
-    static const char *keys[] = {"conv.weight", "conv.bias", "depth.weight", "bn.gamma", "bn.beta", "bn.mean", "bn.var", "fc.weight", "fc.bias"};
+    static const char *keys[] = {"conv.weight", "conv.bias", "depth.weight", "bn.gamma", "bn.beta",
+                                 "bn.mean",     "bn.var",    "fc.weight",    "fc.bias"};
     en_graph *g;
     EN_TRY(en_graph_new(p, &g, e));
     en_ref w[9];
-    int dims[9][4] = {{40, 3, 1, 1}, {40}, {40, 1, 3, 3}, {40}, {40}, {40}, {40}, {70, 40}, {70}}, ranks[9] = {4, 1, 4, 1, 1, 1, 1, 2, 1};
+    int dims[9][4] = {{40, 3, 1, 1}, {40}, {40, 1, 3, 3}, {40}, {40}, {40}, {40}, {70, 40}, {70}},
+        ranks[9] = {4, 1, 4, 1, 1, 1, 1, 2, 1};
     char name[32];
     for (int i = 0; i < 9; i++) {
         snprintf(name, sizeof name, "%s%s", i == wrong ? "missing." : "", keys[i]);

@@ -32,7 +32,8 @@ static void check_jobs(en_pool *pool, int jobs)
 {
     tally t = {.jobs = jobs, .threads = en_pool_threads(pool)};
     en_parallel(pool, jobs, count_job, &t);
-    for (int i = 0; i < MOST; i++) CHECK_MSG(t.runs[i] == (i < jobs) && t.plain[i] == (i < jobs), "job %d of %d ran %d times", i, jobs, (int)t.runs[i]);
+    for (int i = 0; i < MOST; i++)
+        CHECK_MSG(t.runs[i] == (i < jobs) && t.plain[i] == (i < jobs), "job %d of %d ran %d times", i, jobs, (int)t.runs[i]);
     CHECK(!t.wrong);
 }
 

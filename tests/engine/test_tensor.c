@@ -44,9 +44,14 @@ TEST(channels_are_counted_in_blocks_of_sixteen)
 
 TEST(shapes_without_numbers_or_with_too_many_count_as_zero)
 {
-    en_shape shapes[] = {en_nchw(0, 1, 1, 1), en_nchw(1, -1, 1, 1), en_nchw(1, 1, 1, INT_MIN), en_nchw(INT_MAX, INT_MAX, INT_MAX, 1), en_nchw(INT_MAX, INT_MAX, 8, 1),
+    en_shape shapes[] = {en_nchw(0, 1, 1, 1),
+                         en_nchw(1, -1, 1, 1),
+                         en_nchw(1, 1, 1, INT_MIN),
+                         en_nchw(INT_MAX, INT_MAX, INT_MAX, 1),
+                         en_nchw(INT_MAX, INT_MAX, 8, 1),
                          en_nchw(65536, 65536, 65536, 65536)};
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) CHECK_MSG(en_count(&shapes[i]) == 0 && en_floats(&shapes[i]) == 0, "shape %zu", i);
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        CHECK_MSG(en_count(&shapes[i]) == 0 && en_floats(&shapes[i]) == 0, "shape %zu", i);
 }
 
 TEST(shapes_are_the_same_in_layout_and_every_dimension)

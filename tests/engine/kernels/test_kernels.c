@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Every kernel of kernels.def on every usable instruction set against a scalar version, bit for bit, at every size around its tiles.
+/* Every kernel of kernels.def on every usable instruction set against a scalar version, bit for bit, at every size around its
+ * tiles.
  *
  * Memory that a kernel has no business with is NaN: gaps between rows, lanes past the depth, guards around each buffer. Reading it
  * makes a result NaN, writing it makes the whole-buffer comparison fail. */
@@ -47,8 +48,8 @@ static buffer buffer_copy(const buffer *from)
 static void check_same(const char *what, buffer got, buffer want)
 {
     for (size_t i = 0; i < got.n + 2 * GUARD; i++)
-        CHECK_MSG(!memcmp(&got.memory[i], &want.memory[i], sizeof(float)), "%s: float %td is %.9g, want %.9g", what, (ptrdiff_t)i - GUARD, (double)got.memory[i],
-                  (double)want.memory[i]);
+        CHECK_MSG(!memcmp(&got.memory[i], &want.memory[i], sizeof(float)), "%s: float %td is %.9g, want %.9g", what,
+                  (ptrdiff_t)i - GUARD, (double)got.memory[i], (double)want.memory[i]);
     free(got.memory);
     free(want.memory);
 }
@@ -143,15 +144,28 @@ static void try_gemm(const kn_table *k, int runs, int rows, int panels, int dept
 {
     ptrdiff_t tap[9], a_run = (2 * rows + taps) * 16, a_block = runs * a_run + 16;
     for (int t = 0; t < taps; t++) tap[t] = (t * 5 + 2) % taps * 16; /* any order */
-    if (taps == 5) tap[2] = tap[0];                                 /* and the same one twice */
+    if (taps == 5) tap[2] = tap[0];                                  /* and the same one twice */
     buffer a = buffer_new((size_t)((depth + 15) / 16 * a_block)), b = buffer_new((size_t)(panels * (taps * depth + 1) * 16));
-    kn_gemm g = {.a = a.at, .a_run = a_run, .a_row = 32, .a_block = a_block, .tap = tap, .taps = taps, .depth = depth, .b = b.at,
-                 .b_panel = (size_t)((taps * depth + 1) * 16), .c_run = rows * 16 + 16, .c_row = 16, .c_panel = runs * (rows * 16 + 16) + 16,
-                 .runs = runs, .rows = rows, .panels = panels};
+    kn_gemm g = {.a = a.at,
+                 .a_run = a_run,
+                 .a_row = 32,
+                 .a_block = a_block,
+                 .tap = tap,
+                 .taps = taps,
+                 .depth = depth,
+                 .b = b.at,
+                 .b_panel = (size_t)((taps * depth + 1) * 16),
+                 .c_run = rows * 16 + 16,
+                 .c_row = 16,
+                 .c_panel = runs * (rows * 16 + 16) + 16,
+                 .runs = runs,
+                 .rows = rows,
+                 .panels = panels};
     for (int run = 0; run < runs; run++)
         for (int row = 0; row < rows; row++)
             for (int t = 0; t < taps; t++)
-                for (int i = 0; i < depth; i++) a.at[run * a_run + row * 32 + tap[t] + i / 16 * a_block + i % 16] = (float)t_uniform(-1, 1);
+                for (int i = 0; i < depth; i++)
+                    a.at[run * a_run + row * 32 + tap[t] + i / 16 * a_block + i % 16] = (float)t_uniform(-1, 1);
     for (int p = 0; p < panels; p++)
         for (int i = 0; i < taps * depth * 16; i++) b.at[(size_t)p * g.b_panel + (size_t)i] = (float)t_uniform(-1, 1);
     buffer c = buffer_new((size_t)(panels * g.c_panel));
@@ -162,8 +176,9 @@ static void try_gemm(const kn_table *k, int runs, int rows, int panels, int dept
     gemm_reference(k, &g, want.at);
     k->gemm(&g);
     char what[160];
-    snprintf(what, sizeof what, "%s gemm, %d runs, %d rows, %d panels, depth %d, %d taps, bias %d of %d, affine %d, residual %d, act %d", k->name, runs, rows, panels,
-             depth, taps, s->bias, s->biased, s->affine, s->residual, s->act);
+    snprintf(what, sizeof what,
+             "%s gemm, %d runs, %d rows, %d panels, depth %d, %d taps, bias %d of %d, affine %d, residual %d, act %d", k->name,
+             runs, rows, panels, depth, taps, s->bias, s->biased, s->affine, s->residual, s->act);
     check_same(what, c, want);
     free(a.memory);
     free(b.memory);
@@ -180,7 +195,8 @@ static void sweep_gemm(const kn_table *k)
 {
     static const int deep[] = {255, 256, 257, 511, 512, 513, 1023, 1024, 1025, 1040};
     for (int rows = 1; rows <= 15; rows++)
-        for (int panels = 1; panels <= 9; panels++) try_gemm(k, 1 + (rows + panels) % 3, rows, panels, 5 + rows, 1 + panels % 3, &plain);
+        for (int panels = 1; panels <= 9; panels++)
+            try_gemm(k, 1 + (rows + panels) % 3, rows, panels, 5 + rows, 1 + panels % 3, &plain);
     for (int depth = 1; depth <= 33; depth++)
         for (int taps = 1; taps <= 9; taps++) try_gemm(k, 1 + depth % 3, 1 + (depth + taps) % 8, 1 + taps % 5, depth, taps, &plain);
     for (size_t i = 0; i < sizeof deep / sizeof *deep; i++)
@@ -201,20 +217,32 @@ static void try_gemm_t(const kn_table *k, int rows, int panels, int depth)
 {
     ptrdiff_t gx_block = rows * 32 + 16;
     size_t b_panel = (size_t)(depth + 1) * 16;
-    buffer gy = buffer_new((size_t)(panels * (rows * 32 + 16))), b = buffer_new((size_t)panels * b_panel), gx = buffer_new((size_t)((depth + 15) / 16 * gx_block));
-    kn_gemm_t g = {.gy = gy.at, .gy_row = 32, .gy_panel = rows * 32 + 16, .b = b.at, .b_panel = b_panel, .panels = panels, .depth = depth, .rows = rows,
-                   .gx = gx.at, .gx_row = 32, .gx_block = gx_block};
+    buffer gy = buffer_new((size_t)(panels * (rows * 32 + 16))), b = buffer_new((size_t)panels * b_panel),
+           gx = buffer_new((size_t)((depth + 15) / 16 * gx_block));
+    kn_gemm_t g = {.gy = gy.at,
+                   .gy_row = 32,
+                   .gy_panel = rows * 32 + 16,
+                   .b = b.at,
+                   .b_panel = b_panel,
+                   .panels = panels,
+                   .depth = depth,
+                   .rows = rows,
+                   .gx = gx.at,
+                   .gx_row = 32,
+                   .gx_block = gx_block};
     for (int p = 0; p < panels; p++) {
         for (int i = 0; i < depth * 16; i++) b.at[(size_t)p * b_panel + (size_t)i] = (float)t_uniform(-1, 1);
         for (int i = 0; i < rows * 16; i++) gy.at[p * g.gy_panel + i / 16 * 32 + i % 16] = (float)t_uniform(-1, 1);
     }
-    for (int i = 0; i < rows * depth; i++) gx.at[i / depth * 32 + i % depth / 16 * gx_block + i % depth % 16] = (float)t_uniform(-1, 1);
+    for (int i = 0; i < rows * depth; i++)
+        gx.at[i / depth * 32 + i % depth / 16 * gx_block + i % depth % 16] = (float)t_uniform(-1, 1);
     buffer want = buffer_copy(&gx);
     for (int row = 0; row < rows; row++)
         for (int i = 0; i < depth; i++) {
             float sum[16] = {0};
             for (int o = 0; o < panels * 16; o++)
-                sum[o % 16] = multiply_add(k, b.at[(size_t)(o / 16) * b_panel + (size_t)(i * 16 + o % 16)], gy.at[row * 32 + o / 16 * g.gy_panel + o % 16], sum[o % 16]);
+                sum[o % 16] = multiply_add(k, b.at[(size_t)(o / 16) * b_panel + (size_t)(i * 16 + o % 16)],
+                                           gy.at[row * 32 + o / 16 * g.gy_panel + o % 16], sum[o % 16]);
             want.at[row * 32 + i / 16 * gx_block + i % 16] += sum16(sum);
         }
     k->gemm_t(&g);
@@ -241,7 +269,8 @@ static void depthwise_reference(const kn_table *k, const kn_depthwise *d, float 
         float sum = 0;
         for (int t = 0; t < d->kh * d->kw; t++) {
             int r = p * d->stride_h - d->pad_h + t / d->kw, s = q * d->stride_w - d->pad_w + t % d->kw;
-            if (r >= 0 && r < d->h && s >= 0 && s < d->w) sum = multiply_add(k, d->x[(r * d->w + s) * 16 + lane], d->weights[t * 16 + lane], sum);
+            if (r >= 0 && r < d->h && s >= 0 && s < d->w)
+                sum = multiply_add(k, d->x[(r * d->w + s) * 16 + lane], d->weights[t * 16 + lane], sum);
         }
         y[i] = finish(k, &d->epilogue, sum, (size_t)lane, i, d->epilogue.biased > 0);
     }
@@ -253,7 +282,8 @@ static void try_depthwise(const kn_table *k, kn_depthwise d, const steps *s)
     if (d.h + 2 * d.pad_h < d.kh || d.w + 2 * d.pad_w < d.kw) return;
     d.p = (d.h + 2 * d.pad_h - d.kh) / d.stride_h + 1;
     d.q = (d.w + 2 * d.pad_w - d.kw) / d.stride_w + 1;
-    buffer x = buffer_random((size_t)(d.h * d.w * 16)), w = buffer_random((size_t)(d.kh * d.kw * 16)), y = buffer_new((size_t)(d.p * d.q * 16));
+    buffer x = buffer_random((size_t)(d.h * d.w * 16)), w = buffer_random((size_t)(d.kh * d.kw * 16)),
+           y = buffer_new((size_t)(d.p * d.q * 16));
     ending tail = ending_of(s, 16, &y);
     buffer want = buffer_copy(&y);
     d.x = x.at;
@@ -263,8 +293,10 @@ static void try_depthwise(const kn_table *k, kn_depthwise d, const steps *s)
     depthwise_reference(k, &d, want.at);
     k->depthwise(&d);
     char what[160];
-    snprintf(what, sizeof what, "%s depthwise, map %d %d, window %d %d, stride %d %d, padding %d %d, bias %d of %d, affine %d, residual %d, act %d", k->name, d.h, d.w,
-             d.kh, d.kw, d.stride_h, d.stride_w, d.pad_h, d.pad_w, s->bias, s->biased, s->affine, s->residual, s->act);
+    snprintf(what, sizeof what,
+             "%s depthwise, map %d %d, window %d %d, stride %d %d, padding %d %d, bias %d of %d, affine %d, residual %d, act %d",
+             k->name, d.h, d.w, d.kh, d.kw, d.stride_h, d.stride_w, d.pad_h, d.pad_w, s->bias, s->biased, s->affine, s->residual,
+             s->act);
     check_same(what, y, want);
     free(x.memory);
     free(w.memory);
@@ -282,9 +314,11 @@ static void sweep_depthwise(const kn_table *k)
         for (int kw = 1; kw <= 5; kw++)
             for (int stride = 1; stride <= 3; stride++)
                 for (int pad = 0; pad <= kw; pad++) {
-                    kn_depthwise d = {.h = 4, .w = w, .kh = 3, .kw = kw, .stride_h = 1, .stride_w = stride, .pad_h = 1, .pad_w = pad};
+                    kn_depthwise d = {
+                        .h = 4, .w = w, .kh = 3, .kw = kw, .stride_h = 1, .stride_w = stride, .pad_h = 1, .pad_w = pad};
                     try_depthwise(k, d, &plain);
-                    d = (kn_depthwise){.h = w, .w = 5, .kh = kw, .kw = 2, .stride_h = stride, .stride_w = 1, .pad_h = pad, .pad_w = 0};
+                    d = (kn_depthwise){
+                        .h = w, .w = 5, .kh = kw, .kw = 2, .stride_h = stride, .stride_w = 1, .pad_h = pad, .pad_w = 0};
                     try_depthwise(k, d, &plain);
                 }
     each_epilogue(k, 1, try_depthwise_epilogue);
@@ -294,9 +328,11 @@ static void sweep_depthwise(const kn_table *k)
 
 static void try_affine(const kn_table *k, size_t pixels, int shifted, int in_place)
 {
-    buffer x = buffer_random(pixels * 16), scale = buffer_random(16), shift = buffer_random(16), y = in_place ? buffer_copy(&x) : buffer_new(pixels * 16);
+    buffer x = buffer_random(pixels * 16), scale = buffer_random(16), shift = buffer_random(16),
+           y = in_place ? buffer_copy(&x) : buffer_new(pixels * 16);
     buffer want = buffer_copy(&y);
-    for (size_t i = 0; i < pixels * 16; i++) want.at[i] = shifted ? multiply_add(k, x.at[i], scale.at[i % 16], shift.at[i % 16]) : x.at[i] * scale.at[i % 16];
+    for (size_t i = 0; i < pixels * 16; i++)
+        want.at[i] = shifted ? multiply_add(k, x.at[i], scale.at[i % 16], shift.at[i % 16]) : x.at[i] * scale.at[i % 16];
     k->affine(pixels, scale.at, shifted ? shift.at : NULL, in_place ? y.at : x.at, y.at);
     check_same(k->name, y, want);
     free(x.memory);
@@ -312,7 +348,8 @@ static void sweep_affine(const kn_table *k)
 
 static void try_map(const kn_table *k, kn_act a, size_t n, int in_place)
 {
-    const float special[16] = {NAN, 0, -0.0f, INFINITY, -INFINITY, 6, 5.9999995f, 6.0000005f, 1e-45f, -1e-45f, -6, 3, -3, 1e30f, -1e30f, 0.5f};
+    const float special[16] = {NAN,    0,       -0.0f, INFINITY, -INFINITY, 6,     5.9999995f, 6.0000005f,
+                               1e-45f, -1e-45f, -6,    3,        -3,        1e30f, -1e30f,     0.5f};
     buffer x = buffer_new(n), y;
     for (size_t i = 0; i < n; i++) x.at[i] = i < 16 ? special[i] : (float)t_uniform(-9, 9);
     y = in_place ? buffer_copy(&x) : buffer_new(n);
@@ -355,7 +392,7 @@ static void try_max_pool(const kn_table *k, kn_pool o)
     o.q = (o.w + 2 * o.pad_w - o.kw) / o.stride_w + 1;
     size_t n = (size_t)(o.h * o.w * 16);
     buffer x = buffer_random(n), y = buffer_new((size_t)(o.p * o.q * 16)), want = buffer_copy(&y);
-    for (size_t i = 0; i < n; i++) x.at[i] -= 2;                  /* all negative: a zero of padding would win */
+    for (size_t i = 0; i < n; i++) x.at[i] -= 2; /* all negative: a zero of padding would win */
     for (size_t i = 0; i < n / 20; i++) x.at[t_random() % n] = NAN;
     for (size_t i = 0; i < n / 20; i++) x.at[t_random() % n] = -INFINITY;
     o.x = x.at;
@@ -372,8 +409,12 @@ static void sweep_max_pool(const kn_table *k)
         for (int kw = 1; kw <= 4; kw++)
             for (int stride = 1; stride <= 3; stride++)
                 for (int pad = 0; pad <= kw / 2; pad++) {
-                    try_max_pool(k, (kn_pool){.h = 4, .w = w, .kh = 3, .kw = kw, .stride_h = 2, .stride_w = stride, .pad_h = 1, .pad_w = pad});
-                    try_max_pool(k, (kn_pool){.h = w, .w = 5, .kh = kw, .kw = 2, .stride_h = stride, .stride_w = 1, .pad_h = pad, .pad_w = 0});
+                    try_max_pool(
+                        k,
+                        (kn_pool){.h = 4, .w = w, .kh = 3, .kw = kw, .stride_h = 2, .stride_w = stride, .pad_h = 1, .pad_w = pad});
+                    try_max_pool(
+                        k,
+                        (kn_pool){.h = w, .w = 5, .kh = kw, .kw = 2, .stride_h = stride, .stride_w = 1, .pad_h = pad, .pad_w = 0});
                 }
 }
 
@@ -387,7 +428,7 @@ static void on_each_isa(void (*sweep)(const kn_table *k))
         if (usable) sweep(table);
 }
 
-#define KERNEL(name, arguments) \
+#define KERNEL(name, arguments)                                                                                                    \
     TEST(kernel_##name##_equals_its_scalar_version_bit_for_bit) { on_each_isa(sweep_##name); }
 #include "engine/kernels/kernels.def"
 #undef KERNEL

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT */
+/* Every number of the golden files: logits, activations, gradients, Hessian-vector products, values and raw maps of each network
+ * with seeded weights, at both layers of the paper, for all utilities and two classes. One cam_explain asks for all of it. */
+#include "tests/cam/golden.h"
+
+#include "weights/seeded.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const layers[] = {"pre_pool", "conv"};
+static const char *const utilities[] = {"logit", "softmax", "logsoftmax", "rest"};
+static const char *const methods[] = {"gradcam",  "gradcam++",  "xgradcam",     "hirescam",     "gradcam-e",
+                                      "layercam", "shapleycam", "shapleycam-h", "shapleycam-e", "shapleycam-x"};
+enum { LAYERS = 2, UTILITIES = 4, CLASSES = 2, METHODS = 10, PLACES = LAYERS * UTILITIES * CLASSES, REQUESTS = PLACES * METHODS };
+
+typedef struct run {
+    cam_net *net;
+    cam_ctx *ctx;
+    cam_input input;
+    const char *place[PLACES]; /* "pre_pool/logit/899", request METHODS * i is its first */
+    char names[PLACES][48];
+    cam_result results[REQUESTS];
+    float *products[PLACES]; /* hvp_vector */
+} run;
+
+static size_t numbers(const run *r, int request)
+{
+    int32_t chw[3];
+    cam_activation(r->ctx, 0, request, chw);
+    return (size_t)chw[0] * (size_t)chw[1] * (size_t)chw[2];
+}
+
+/* The product with the golden files' direction, values of a stream in the layer's own order. */
+static float *product(run *r, int place, uint64_t image_seed)
+{
+    char stream[32];
+    size_t n = numbers(r, METHODS * place);
+    float *v = malloc(n * sizeof *v), *out = malloc(n * sizeof *out);
+    snprintf(stream, sizeof stream, "vector/%.*s", (int)strcspn(r->names[place], "/"), r->names[place]);
+    uint64_t h = wt_seeded_stream(stream, image_seed);
+    for (size_t i = 0; i < n; i++) v[i] = (float)wt_uniform(h, i);
+    cam_error e;
+    CHECK_OK(cam_hvp(r->ctx, METHODS * place, v, out, &e), e);
+    free(v);
+    return out;
+}
+
+static void explain_all(const char *net, const t_golden *g, run *r)
+{
+    cam_request requests[REQUESTS];
+    int count = 0, place = 0;
+    for (int l = 0; l < LAYERS; l++)
+        for (int u = 0; u < UTILITIES; u++)
+            for (int c = 0; c < CLASSES; c++, place++) {
+                snprintf(r->names[place], sizeof r->names[0], "%s/%s/%d", layers[l], utilities[u], g->classes[c]);
+                for (int m = 0; m < METHODS; m++)
+                    requests[count++] = t_request(methods[m], utilities[u], layers[l], c ? g->classes[c] : CAM_TOP1);
+            }
+    r->net = t_net(net, NULL);
+    r->ctx = t_ctx(r->net, 0);
+    r->input = t_images(g->image_seed, 1, 224, 224);
+    t_explain(r->ctx, r->input, requests, REQUESTS, r->results);
+    CHECK_MSG(r->results[0].cls == g->classes[0], "best class %d, want %d", r->results[0].cls, g->classes[0]);
+    for (place = 0; place < PLACES; place++) r->products[place] = product(r, place, g->image_seed);
+}
+
+static void free_run(run *r)
+{
+    for (int i = 0; i < PLACES; i++) free(r->products[i]);
+    free((float *)(uintptr_t)r->input.nchw);
+    cam_ctx_free(r->ctx);
+    cam_net_close(r->net);
+}
+
+/* The worst ratio of error and bound of one kind of entry. */
+typedef struct worst {
+    double ratio;
+    char name[64];
+} worst;
+
+static void compare(const t_golden *g, const char *name, const double *x, size_t n, worst *w, int *compared)
+{
+    double ratio = t_golden_ratio(g, name, x, n);
+    CHECK_MSG(ratio <= 1, "%s: %s: error is %g of what is allowed", wt_path(g->store), name, ratio);
+    if (ratio >= w->ratio) {
+        w->ratio = ratio;
+        snprintf(w->name, sizeof w->name, "%s", name);
+    }
+    ++*compared;
+}
+
+static void compare_floats(const t_golden *g, const char *name, const float *x, size_t n, worst *w, int *compared)
+{
+    CHECK_MSG(x, "%s is missing", name);
+    double *copy = t_doubles(x, n);
+    compare(g, name, copy, n, w, compared);
+    free(copy);
+}
+
+enum { LOGITS, ACTIVATION, GRADIENT, PRODUCT, VALUE, MAP, KINDS };
+
+static void compare_place(const run *r, const t_golden *g, int place, worst w[KINDS], int *compared)
+{
+    char name[96];
+    int first = METHODS * place;
+    size_t n = numbers(r, first);
+    const char *at = r->names[place];
+    compare_floats(g, (snprintf(name, sizeof name, "%s/gradient", at), name), cam_gradient(r->ctx, 0, first), n, &w[GRADIENT],
+                   compared);
+    compare_floats(g, (snprintf(name, sizeof name, "%s/hvp_activation", at), name), cam_hvp_activation(r->ctx, 0, first), n,
+                   &w[PRODUCT], compared);
+    compare_floats(g, (snprintf(name, sizeof name, "%s/hvp_vector", at), name), r->products[place], n, &w[PRODUCT], compared);
+    compare(g, (snprintf(name, sizeof name, "%s/value", at), name), &r->results[first].utility, 1, &w[VALUE], compared);
+    for (int m = 0; m < METHODS; m++) {
+        const cam_result *result = &r->results[first + m];
+        snprintf(name, sizeof name, "%s/cam/%s", at, methods[m]);
+        compare(g, name, cam_raw_map(r->ctx, 0, first + m), (size_t)result->height * (size_t)result->width, &w[MAP], compared);
+    }
+}
+
+/* How many quantities the file has: each has its f32err. */
+static int entries(const t_golden *g)
+{
+    int count = 0;
+    for (size_t i = 0; i < wt_count(g->store); i++) count += strstr(wt_at(g->store, i)->name, ".f32err") != NULL;
+    return count;
+}
+
+static void compare_all(const run *r, const t_golden *g)
+{
+    static const char *const kinds[KINDS] = {"logits", "activation", "gradient", "product", "value", "map"};
+    worst w[KINDS] = {{0}};
+    int compared = 0;
+    compare_floats(g, "logits", cam_logits(r->ctx, 0), 1000, &w[LOGITS], &compared);
+    for (int l = 0; l < LAYERS; l++) {
+        char name[64];
+        int first = l * REQUESTS / LAYERS;
+        snprintf(name, sizeof name, "%s/activation", layers[l]);
+        compare_floats(g, name, cam_activation(r->ctx, 0, first, NULL), numbers(r, first), &w[ACTIVATION], &compared);
+    }
+    for (int place = 0; place < PLACES; place++) compare_place(r, g, place, w, &compared);
+    CHECK_MSG(compared == entries(g), "%s: compared %d of %d entries", wt_path(g->store), compared, entries(g));
+    fprintf(stderr, "  %s: %d entries, error / bound at worst:\n", wt_path(g->store), compared);
+    for (int k = 0; k < KINDS; k++) fprintf(stderr, "    %-10s  %.3f  %s\n", kinds[k], w[k].ratio, w[k].name);
+}
+
+/* Maps are what the formulas give on the engine's own A, G and HA; this holds where channel sums near 0 make the golden bound
+ * loose. */
+static void check_formulas(const run *r)
+{
+    for (int i = 0; i < REQUESTS; i++) {
+        int32_t chw[3];
+        cam_site site = {
+            .a = cam_activation(r->ctx, 0, i, chw), .g = cam_gradient(r->ctx, 0, i), .h = cam_hvp_activation(r->ctx, 0, i)};
+        site.channels = (size_t)chw[0];
+        site.positions = (size_t)chw[1] * (size_t)chw[2];
+        double *want = malloc(2 * site.positions * sizeof *want), *terms = want + site.positions;
+        const double *got = cam_raw_map(r->ctx, 0, i);
+        CHECK(t_formula(methods[i % METHODS], &site, want, terms));
+        for (size_t s = 0; s < site.positions; s++)
+            CHECK_MSG(fabs(got[s] - want[s]) <= 1e-6 * terms[s], "%s, %s, position %zu: %g, want %g of terms that sum to %g",
+                      r->names[i / METHODS], methods[i % METHODS], s, got[s], want[s], terms[s]);
+        free(want);
+    }
+}
+
+static void check_network(const char *net)
+{
+    char path[96];
+    t_golden extract, full;
+    run r = {0};
+    snprintf(path, sizeof path, "tests/golden/%s.safetensors", net);
+    t_golden_open(path, &extract);
+    explain_all(net, &extract, &r);
+    compare_all(&r, &extract);
+    check_formulas(&r);
+    t_golden_close(&extract);
+    snprintf(path, sizeof path, "../shared/golden/seeded/%s.safetensors", net);
+    if (!access(path, R_OK)) {
+        t_golden_open(path, &full);
+        compare_all(&r, &full);
+        t_golden_close(&full);
+    }
+    free_run(&r);
+}
+
+#define GOLDEN(net)                                                                                                                \
+    TEST(net##_is_what_double_precision_gives) { check_network(#net); }
+GOLDEN(vgg16)
+GOLDEN(mobilenet_v2)
+
+/* ---- golden/methods: random weights, and maps in their final form ---- */
+
+static void check_methods(const char *net)
+{
+    char path[64], name[64];
+    t_golden g;
+    snprintf(path, sizeof path, "golden/methods/%s.safetensors", net);
+    t_golden_open(t_shared(path), &g);
+    cam_net *n = t_net(net, NULL);
+    cam_ctx *ctx = t_ctx(n, 0);
+    cam_input in = t_images(g.image_seed, 1, 224, 224);
+    static const char *const names[] = {"gradcam", "shapleycam", "randomcam"};
+    cam_request requests[LAYERS * 3];
+    cam_result results[LAYERS * 3];
+    for (int i = 0; i < LAYERS * 3; i++) {
+        requests[i] = t_request(names[i % 3], "rest", layers[i / 3], CAM_TOP1);
+        requests[i].seed = g.image_seed;
+    }
+    t_explain(ctx, in, requests, LAYERS * 3, results);
+    worst w = {0};
+    int compared = 0;
+    for (int i = 0; i < LAYERS * 3; i++) {
+        size_t positions = (size_t)results[i].height * (size_t)results[i].width;
+        if (i % 3 == 2) {
+            snprintf(name, sizeof name, "%s/cam/randomcam", layers[i / 3]);
+            compare(&g, name, cam_raw_map(ctx, 0, i), positions, &w, &compared);
+        } else {
+            snprintf(name, sizeof name, "%s/rest/%d/map/%s", layers[i / 3], g.classes[0], names[i % 3]);
+            compare_floats(&g, name, cam_map(ctx, 0, i), 224 * 224, &w, &compared);
+        }
+    }
+    fprintf(stderr, "  %s: %d entries, error / bound at worst: %.3f  %s\n", path, compared, w.ratio, w.name);
+    free((float *)(uintptr_t)in.nchw);
+    cam_ctx_free(ctx);
+    cam_net_close(n);
+    t_golden_close(&g);
+}
+
+TEST(random_and_final_maps_of_vgg16_are_the_golden_ones) { check_methods("vgg16"); }
+TEST(random_and_final_maps_of_mobilenet_v2_are_the_golden_ones) { check_methods("mobilenet_v2"); }

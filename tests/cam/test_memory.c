@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/* Memory: the peak of a process that opens a network and explains a picture, less 4 bytes for each parameter. A child process does
+ * it, so that the peak is its own; Linux tells it as VmHWM. */
+#include "tests/cam/golden.h"
+
+#include "nets/nets.h"
+#include "tests/nets/checkpoint.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#if defined __has_feature
+#define HAS(what) __has_feature(what)
+#else
+#define HAS(what) 0
+#endif
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__ || HAS(address_sanitizer) || HAS(thread_sanitizer)
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
+
+static long peak_kilobytes(void)
+{
+    char line[256];
+    long kilobytes = 0;
+    FILE *f = fopen("/proc/self/status", "r");
+    while (f && fgets(line, sizeof line, f)) sscanf(line, "VmHWM: %ld kB", &kilobytes);
+    if (f) fclose(f);
+    return kilobytes;
+}
+
+static void need_a_measure(void)
+{
+    if (SANITIZED) t_skip("the sanitizer has memory of its own");
+    if (!peak_kilobytes()) t_skip("needs VmHWM in /proc/self/status");
+}
+
+static size_t parameters(const char *net)
+{
+    size_t count = 0;
+    net_model m;
+    en_error e;
+    CHECK_OK(net_model_build(net_arch_find(net), 1000, 1, 224, 224, NULL, &m, &e), e);
+    for (en_ref x = 0; x < en_nodes(m.graph); x++)
+        if (en_key_of(m.graph, x)) count += en_count(en_shape_of(m.graph, x));
+    net_model_free(&m);
+    return count;
+}
+
+/* In the child: both layers at once, batch 1. */
+static void explain(const char *name, const char *weights)
+{
+    cam_net *net = t_net(name, weights);
+    cam_ctx *ctx = t_ctx(net, 2);
+    cam_input in = t_images(1, 1, 224, 224);
+    cam_request want[] = {t_request("shapleycam", "rest", "pre_pool", CAM_TOP1), t_request("shapleycam", "rest", "conv", CAM_TOP1)};
+    cam_result got[2];
+    t_explain(ctx, in, want, 2, got);
+}
+
+static void check_peak(const char *net, const char *weights, double megabytes)
+{
+    int ends[2], status;
+    long peak = 0;
+    need_a_measure();
+    CHECK(!pipe(ends));
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (!child) {
+        explain(net, weights);
+        peak = peak_kilobytes();
+        _exit(write(ends[1], &peak, sizeof peak) != sizeof peak);
+    }
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    CHECK(read(ends[0], &peak, sizeof peak) == sizeof peak);
+    double beyond = (double)peak * 1024 / 1e6 - 4 * (double)parameters(net) / 1e6;
+    fprintf(stderr, "  %s: peak %.1f MB, %.1f MB beyond the weights\n", net, (double)peak * 1024 / 1e6, beyond);
+    CHECK_MSG(beyond <= megabytes, "%s, weights %s: %.1f MB beyond the weights, want at most %.0f", net, weights, beyond,
+              megabytes);
+}
+
+/* A checkpoint of the right size, but sparse: all numbers are 0 and take no room on the disk. */
+static void write_zeros(const char *net, const char *path)
+{
+    size_t at = 0;
+    net_model m;
+    en_error e;
+    char *header = malloc(1 << 18), *end = header;
+    CHECK_OK(net_model_build(net_arch_find(net), 1000, 1, 224, 224, NULL, &m, &e), e);
+    for (en_ref x = 0; x < en_nodes(m.graph); x++) {
+        if (!en_key_of(m.graph, x)) continue;
+        const en_shape *s = en_shape_of(m.graph, x);
+        end += sprintf(end, "%c\"%s\":{\"dtype\":\"F32\",\"shape\":[", end == header ? '{' : ',', en_key_of(m.graph, x));
+        for (int i = 0; i < s->rank; i++) end += sprintf(end, i ? ",%d" : "%d", s->dim[i]);
+        end += sprintf(end, "],\"data_offsets\":[%zu,%zu]}", at, at + 4 * en_count(s));
+        at += 4 * en_count(s);
+    }
+    *end++ = '}';
+    while ((end - header) % 8 != 0) *end++ = ' ';
+    net_model_free(&m);
+    uint64_t size = (uint64_t)(end - header);
+    FILE *f = fopen(path, "wb");
+    CHECK(f && fwrite(&size, sizeof size, 1, f) == 1 && fwrite(header, size, 1, f) == 1 && !fclose(f));
+    CHECK(!truncate(path, (off_t)(sizeof size + size + at)));
+    free(header);
+}
+
+static void check_file_peak(const char *net, double megabytes)
+{
+    char path[128];
+    need_a_measure(); /* before there is a file to be removed */
+    t_temporary(path);
+    write_zeros(net, path);
+    check_peak(net, path, megabytes);
+    unlink(path);
+}
+
+TEST(vgg16_from_a_seed_needs_little_memory_beyond_its_weights) { check_peak("vgg16", "seeded", 150); }
+TEST(vgg16_from_a_file_needs_little_memory_beyond_its_weights) { check_file_peak("vgg16", 150); }
+TEST(mobilenet_v2_from_a_seed_needs_little_memory_beyond_its_weights) { check_peak("mobilenet_v2", "seeded", 60); }
+TEST(mobilenet_v2_from_a_file_needs_little_memory_beyond_its_weights) { check_file_peak("mobilenet_v2", 60); }

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+/* The table of methods on numbers worked out by hand, on games whose Shapley values can be enumerated, and on a network whose
+ * gradients have a closed form; and the way from a raw map to a final one. */
+#include "tests/cam/golden.h"
+
+#include "cam/utility.h"
+#include "weights/seeded.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- formulas ---- */
+
+/* Two channels of 2 x 2. */
+static const float A[] = {1, 2, 0, 4, 3, -1, 2, 0};
+static const float G[] = {.5f, -.25f, 1, .75f, -1, .5f, 0, 2};
+static const float H[] = {.2f, 0, -.4f, .6f, 1, -1, .5f, .25f};
+
+static const struct {
+    const char *method;
+    double map[4];
+} by_hand[] = {
+    {"gradcam", {1.625, .625, .75, 2}},
+    {"hirescam", {-2.5, -1, 0, 3}},
+    {"gradcam-e", {.5, 0, 0, 3}},
+    {"layercam", {.5, -.5, 0, 3}},
+    {"xgradcam", {-2.1964285, 1.7321429, -1.75, 1.7142857}},
+    {"gradcam++", {1.2804680, .2859369, .6499997, 1.2218735}},
+    {"shapleycam", {1.29375, .61875, .5625, 1.8}},
+    {"shapleycam-h", {-4.1, -1.5, -.5, 1.8}},
+    {"shapleycam-e", {.4, 0, 0, 1.8}},
+    {"shapleycam-x", {-4.2571430, 1.9857142, -3, .9714285}},
+};
+
+static void map_of(const char *method, const cam_site *site, double *map)
+{
+    const cam_method *m = cam_method_find(method);
+    en_error e;
+    CHECK_MSG(m, "no method %s", method);
+    CHECK_OK(cam_method_map(m, site, map, &e), e);
+}
+
+TEST(every_method_gives_the_map_worked_out_by_hand)
+{
+    cam_site site = {.a = A, .g = G, .h = H, .channels = 2, .positions = 4};
+    int known = 0;
+    for (size_t i = 0; i < sizeof by_hand / sizeof *by_hand; i++, known++) {
+        double map[4];
+        map_of(by_hand[i].method, &site, map);
+        for (int s = 0; s < 4; s++)
+            CHECK_MSG(fabs(map[s] - by_hand[i].map[s]) <= 3e-7, "%s at %d: %.8g, want %.8g", by_hand[i].method, s, map[s],
+                      by_hand[i].map[s]);
+    }
+    CHECK(cam_method_at(known) && !strcmp(cam_method_at(known)->name, "randomcam") && !cam_method_at(known + 1) &&
+          !cam_method_at(-1));
+}
+
+TEST(every_method_gives_its_formula_on_random_numbers)
+{
+    enum { CHANNELS = 5, POSITIONS = 12, N = CHANNELS * POSITIONS };
+    float a[N], g[N], h[N];
+    const cam_method *m;
+    for (int i = 0; i < N; i++) {
+        a[i] = (float)t_uniform(-1, 1);
+        g[i] = i % 7 ? (float)t_uniform(-1, 1) : 0;
+        h[i] = (float)t_uniform(-1, 1);
+    }
+    cam_site site = {.a = a, .g = g, .h = h, .channels = CHANNELS, .positions = POSITIONS};
+    for (int i = 0; (m = cam_method_at(i)); i++) {
+        double map[POSITIONS], want[POSITIONS], terms[POSITIONS];
+        if (!t_formula(m->name, &site, want, terms)) continue;
+        map_of(m->name, &site, map);
+        for (int s = 0; s < POSITIONS; s++)
+            CHECK_MSG(fabs(map[s] - want[s]) <= 1e-12 * terms[s], "%s at %d: %g, want %g", m->name, s, map[s], want[s]);
+    }
+}
+
+TEST(random_weights_are_those_of_the_stream_and_need_no_gradient)
+{
+    cam_site site = {.a = A, .channels = 2, .positions = 4, .stream = wt_seeded_stream("randomcam/pre_pool", 5)};
+    double map[4], w0 = wt_uniform(site.stream, 0), w1 = wt_uniform(site.stream, 1);
+    map_of("randomcam", &site, map);
+    for (int s = 0; s < 4; s++) CHECK(fabs(map[s] - (w0 * (double)A[s] + w1 * (double)A[4 + s])) <= 1e-15);
+    CHECK(cam_method_find("randomcam")->needs == 0);
+}
+
+TEST(methods_are_found_in_any_spelling)
+{
+    CHECK(cam_method_find("GradCAM++") == cam_method_find("grad_cam_pp") && cam_method_find("gradcampp"));
+    CHECK(cam_method_find("ShapleyCAM_H") == cam_method_find("shapleycam-h"));
+    CHECK(!cam_method_find("") && !cam_method_find("cam") && !cam_method_find("gradcam+"));
+}
+
+/* ---- Shapley values ---- */
+
+enum { PLAYERS = 8 };
+
+/* u(x) = b x + x Q x / 2 of the players in `coalition`. */
+static double worth(unsigned coalition, const float *b, float q[PLAYERS][PLAYERS], const float *a)
+{
+    double u = 0;
+    for (int i = 0; i < PLAYERS; i++)
+        for (int j = -1; j < PLAYERS && coalition >> i & 1; j++)
+            if (j < 0)
+                u += (double)b[i] * (double)a[i];
+            else if (coalition >> j & 1)
+                u += 0.5 * (double)a[i] * (double)q[i][j] * (double)a[j];
+    return u;
+}
+
+/* Expected marginal contribution of player i over all orders of arrival. */
+static double shapley_value(int i, const float *b, float q[PLAYERS][PLAYERS], const float *a)
+{
+    double factorial[PLAYERS + 1] = {1}, value = 0;
+    for (int n = 1; n <= PLAYERS; n++) factorial[n] = n * factorial[n - 1];
+    for (unsigned s = 0; s < 1u << PLAYERS; s++) {
+        if (s >> i & 1) continue;
+        int size = __builtin_popcount(s);
+        value += factorial[size] * factorial[PLAYERS - size - 1] / factorial[PLAYERS] *
+                 (worth(s | 1u << i, b, q, a) - worth(s, b, q, a));
+    }
+    return value;
+}
+
+/* Whole numbers, so that gradient and product are exact. One player is silent: its value is 0. */
+TEST(shapleycam_h_is_the_shapley_value_of_a_quadratic_game)
+{
+    float a[PLAYERS], b[PLAYERS], q[PLAYERS][PLAYERS], g[PLAYERS], h[PLAYERS];
+    for (int i = 0; i < PLAYERS; i++) {
+        a[i] = i == 3 ? 0 : (float)((int)(t_random() % 9) - 4);
+        b[i] = (float)((int)(t_random() % 9) - 4);
+        for (int j = 0; j <= i; j++) q[i][j] = q[j][i] = (float)((int)(t_random() % 9) - 4);
+    }
+    for (int i = 0; i < PLAYERS; i++) {
+        h[i] = 0;
+        for (int j = 0; j < PLAYERS; j++) h[i] += q[i][j] * a[j];
+        g[i] = b[i] + h[i];
+    }
+    double map[PLAYERS], sum = 0;
+    map_of("shapleycam-h", &(cam_site){.a = a, .g = g, .h = h, .channels = 1, .positions = PLAYERS}, map);
+    for (int i = 0; i < PLAYERS; sum += map[i++])
+        CHECK_MSG(fabs(map[i] - shapley_value(i, b, q, a)) <= 1e-10, "player %d: %g, want %g", i, map[i],
+                  shapley_value(i, b, q, a));
+    CHECK(map[3] == 0);
+    CHECK(fabs(sum - worth((1u << PLAYERS) - 1, b, q, a)) <= 1e-10);
+}
+
+/* u = x0 - x1 + 2 x2 + x Q x / 2, Q = [[2,1,0],[1,-1,3],[0,3,4]] at (1,2,3): g = (5,7,20), Q a = (4,8,18). */
+TEST(the_second_order_is_efficient_where_the_first_is_not)
+{
+    float a[] = {1, 2, 3}, g[] = {5, 7, 20}, h[] = {4, 8, 18};
+    cam_site site = {.a = a, .g = g, .h = h, .channels = 1, .positions = 3};
+    double second[3], first[3];
+    map_of("shapleycam-h", &site, second);
+    map_of("hirescam", &site, first);
+    CHECK(second[0] == 3 && second[1] == 6 && second[2] == 33); /* 42 = u(a) - u(0) */
+    CHECK(first[0] == 5 && first[1] == 14 && first[2] == 60);
+}
+
+/* ---- a network whose tail is o = W p + b, p the mean over positions ---- */
+
+static float *seeded(const char *key, int rank, const int64_t *dim)
+{
+    size_t n = (size_t)dim[0] * (rank > 1 ? (size_t)dim[1] : 1);
+    float *out = malloc(n * sizeof *out);
+    en_error e;
+    CHECK_OK(wt_seeded_read("mobilenet_v2", 1, key, rank, dim, 0, n, out, &e), e);
+    return out;
+}
+
+/* W' x at channel k, divided by the number of positions; x over the classes. */
+static double back(const float *w, const double *x, int k, int positions)
+{
+    double sum = 0;
+    for (int j = 0; j < 1000; j++) sum += (double)w[j * 1280 + k] * x[j];
+    return sum / positions;
+}
+
+TEST(a_pooled_linear_head_has_the_gradient_and_product_of_its_closed_form)
+{
+    cam_net *net = t_net("mobilenet_v2", NULL);
+    cam_ctx *ctx = t_ctx(net, 1);
+    cam_input in = t_images(1, 1, 224, 224);
+    cam_request want = t_request("shapleycam", "rest", "pre_pool", CAM_TOP1);
+    cam_result got;
+    t_explain(ctx, in, &want, 1, &got);
+    float *w = seeded("classifier.1.weight", 2, (int64_t[]){1000, 1280}), *b = seeded("classifier.1.bias", 1, (int64_t[]){1000});
+    const float *o = cam_logits(ctx, 0), *g = cam_gradient(ctx, 0, 0), *h = cam_hvp_activation(ctx, 0, 0);
+    double s[1000], du[1000], hz[1000], mean = 0, gmax = 0, hmax = 0;
+    cam_softmax(o, 1000, s);
+    for (int j = 0; j < 1000; j++) mean += s[j] * ((double)o[j] - (double)b[j]);
+    for (int j = 0; j < 1000; j++) {
+        du[j] = 2 * (j == got.cls) - s[j];
+        hz[j] = -s[j] * ((double)o[j] - (double)b[j] - mean);
+    }
+    for (int i = 0; i < 1280 * 49; i++) {
+        gmax = fmax(gmax, fabs((double)g[i]));
+        hmax = fmax(hmax, fabs((double)h[i]));
+    }
+    for (int k = 0; k < 1280; k++) {
+        double gk = back(w, du, k, 49), hk = back(w, hz, k, 49);
+        for (int p = 0; p < 49; p++) {
+            CHECK_MSG(fabs((double)g[k * 49 + p] - gk) <= 2e-6 * gmax, "G at %d: %g, want %g", k, (double)g[k * 49 + p], gk);
+            CHECK_MSG(fabs((double)h[k * 49 + p] - hk) <= 2e-5 * hmax, "HA at %d: %g, want %g", k, (double)h[k * 49 + p], hk);
+        }
+    }
+    free(w);
+    free(b);
+    free((float *)(uintptr_t)in.nchw);
+    cam_ctx_free(ctx);
+    cam_net_close(net);
+}
+
+/* ---- final maps ---- */
+
+static void finish(const double *raw, int h, int w, float *map, int height, int width)
+{
+    en_error e;
+    CHECK_OK(cam_finish_map(raw, h, w, map, height, width, &e), e);
+}
+
+static void check_near(const float *got, const double *want, int n, double tolerance)
+{
+    for (int i = 0; i < n; i++)
+        CHECK_MSG(fabs((double)got[i] - want[i]) <= tolerance, "%d: %.9g, want %.9g", i, (double)got[i], want[i]);
+}
+
+TEST(maps_are_enlarged_between_half_pixel_centres)
+{
+    float row[6], square[16];
+    finish((double[]){0, 1, 4}, 1, 3, row, 1, 6);
+    check_near(row, (double[]){0, .25 / 4, .75 / 4, 1.75 / 4, 3.25 / 4, 1}, 6, 2e-7);
+    finish((double[]){0, 1, 4}, 3, 1, row, 6, 1);
+    check_near(row, (double[]){0, .25 / 4, .75 / 4, 1.75 / 4, 3.25 / 4, 1}, 6, 2e-7);
+    finish((double[]){0, 1, 2, 3}, 2, 2, square, 4, 4);
+    check_near(square, (double[]){0, .25 / 3, .75 / 3, 1. / 3, .5 / 3, .75 / 3, 1.25 / 3, 1.5 / 3}, 8, 2e-7);
+}
+
+TEST(a_map_of_the_final_size_is_clipped_and_scaled_twice)
+{
+    float map[4];
+    finish((double[]){1.29375, .61875, .5625, 1.8}, 2, 2, map, 2, 2);
+    check_near(map, (double[]){.59090912, .04545452, 0, .9999999}, 4, 2e-7);
+    finish((double[]){-3, 1, 3, -.5}, 2, 2, map, 2, 2);
+    check_near(map, (double[]){0, 1. / 3, 1, 0}, 4, 2e-7);
+}
+
+/* The largest value of a peak amid 7 x 7 lies 1/64 of a cell off every sample, and is stretched back to 1. */
+TEST(a_peak_inside_is_stretched_to_the_full_scale)
+{
+    double raw[49] = {0};
+    float map[224 * 224], most = 0;
+    raw[24] = 1;
+    finish(raw, 7, 7, map, 224, 224);
+    for (int i = 0; i < 224 * 224; i++) most = map[i] > most ? map[i] : most;
+    CHECK(most > 0.9999997f && most <= 1);
+    CHECK(map[112 * 224 + 112] == most && map[0] == 0);
+}
+
+TEST(maps_that_say_nothing_become_zeros)
+{
+    static const double rows[][4] = {{-1, -2, 0, -3}, {0, 0, 0, 0}, {2, 2, 2, 2}};
+    float map[64];
+    for (int i = 0; i < 3; i++) {
+        finish(rows[i], 2, 2, map, 8, 8);
+        for (int k = 0; k < 64; k++) CHECK_MSG(map[k] == 0, "map %d: %g", i, (double)map[k]);
+    }
+    finish((double[]){5}, 1, 1, map, 8, 8);
+    for (int k = 0; k < 64; k++) CHECK(map[k] == 0);
+}
+
+TEST(one_number_that_is_not_finite_spoils_the_whole_map)
+{
+    static const double bad[] = {NAN, INFINITY};
+    for (int i = 0; i < 2; i++) {
+        float map[64];
+        finish((double[]){1, bad[i], 3, 4}, 2, 2, map, 8, 8);
+        for (int k = 0; k < 64; k++) CHECK_MSG(isnan(map[k]), "%g at %d of a map with %g", (double)map[k], k, bad[i]);
+    }
+}
+
+TEST(a_map_is_judged_by_what_it_says)
+{
+    double p, n;
+    CHECK(cam_judge_map((double[]){1, -2, 3}, 3, &p, &n) == CAM_MAP_OK && p == 4 && n == 2);
+    CHECK(cam_judge_map((double[]){0, -2, -3}, 3, &p, &n) == CAM_MAP_BLANK && p == 0 && n == 5);
+    CHECK(cam_judge_map((double[]){0, 0}, 2, &p, &n) == CAM_MAP_BLANK);
+    CHECK(cam_judge_map((double[]){7, 7}, 2, &p, &n) == CAM_MAP_CONSTANT && p == 14 && n == 0);
+    CHECK(cam_judge_map((double[]){7}, 1, &p, &n) == CAM_MAP_CONSTANT);
+    CHECK(cam_judge_map((double[]){1, NAN, 2}, 3, &p, &n) == CAM_MAP_NONFINITE);
+    CHECK(cam_judge_map((double[]){-1, -INFINITY}, 2, &p, &n) == CAM_MAP_NONFINITE);
+}

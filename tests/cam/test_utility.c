@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/* Utilities: values worked out by hand, derivatives against differences, and no loss of digits in a network that is sure. */
+#include "cam/utility.h"
+#include "tests/test.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { CLASSES = 6 };
+
+static void check_near(const char *what, double got, double want, double tolerance)
+{
+    CHECK_MSG(fabs(got - want) <= tolerance, "%s: %.12g, want %.12g", what, got, want);
+}
+
+TEST(values_gradients_and_products_are_those_worked_out_by_hand)
+{
+    static const struct {
+        cam_utility u;
+        double value, gradient[3], hvp[3];
+    } rows[] = {
+        {CAM_LOGIT, 2, {1, 0, 0}, {0, 0, 0}},
+        {CAM_SOFTMAX,
+         0.665240955775,
+         {0.222695426535, -0.162803401990, -0.059892024545},
+         {-0.087813928235, 0.195550860564, -0.107736932330}},
+        {CAM_LOGSOFTMAX,
+         -0.407605964444,
+         {0.334759044225, -0.244728471055, -0.090030573170},
+         {-0.265714779435, 0.391705937540, -0.125991158105}},
+        {CAM_REST,
+         1.592394035556,
+         {1.334759044225, -0.244728471055, -0.090030573170},
+         {-0.265714779435, 0.391705937540, -0.125991158105}},
+    };
+    static const float o[] = {2, 1, 0}, v[] = {1, -1, 2};
+    for (int i = 0; i < CAM_UTILITIES; i++) {
+        float gradient[3], hvp[3];
+        check_near(cam_utility_name(rows[i].u), cam_utility_at(rows[i].u, o, 3, 0, v, gradient, hvp), rows[i].value, 1e-12);
+        for (int k = 0; k < 3; k++) {
+            check_near("gradient", (double)gradient[k], rows[i].gradient[k], 1e-7);
+            check_near("product", (double)hvp[k], rows[i].hvp[k], 5e-8);
+        }
+        check_near("value alone", cam_utility_at(rows[i].u, o, 3, 0, NULL, NULL, NULL), rows[i].value, 1e-12);
+    }
+    double s[3];
+    cam_softmax(o, 3, s);
+    check_near("softmax", s[0], 0.665240955775, 1e-12);
+    check_near("softmax", s[2], 0.090030573170, 1e-12);
+}
+
+/* o moved by t along v; t and v are small powers of two and whole numbers, o is rounded, so that the move is exact. */
+static void move(const float *o, const float *v, float t, float *out)
+{
+    for (int i = 0; i < CLASSES; i++) out[i] = o[i] + t * v[i];
+}
+
+TEST(gradients_and_products_are_the_slopes_of_values_and_gradients)
+{
+    static const float step = 0x1p-9f;
+    for (int round = 0; round < 40; round++) {
+        float o[CLASSES], v[CLASSES], up[CLASSES], down[CLASSES], gradient[CLASSES], hvp[CLASSES], after[CLASSES], before[CLASSES];
+        int c = (int)(t_random() % CLASSES);
+        for (int i = 0; i < CLASSES; i++) {
+            o[i] = (float)((int)(t_random() % 256) - 128) * 0x1p-6f;
+            v[i] = (float)((int)(t_random() % 5) - 2);
+        }
+        move(o, v, step, up);
+        move(o, v, -step, down);
+        for (cam_utility u = CAM_LOGIT; u < CAM_UTILITIES; u++) {
+            double slope = 0;
+            cam_utility_at(u, o, CLASSES, c, v, gradient, hvp);
+            for (int i = 0; i < CLASSES; i++) slope += (double)gradient[i] * (double)v[i];
+            double difference =
+                cam_utility_at(u, up, CLASSES, c, NULL, after, NULL) - cam_utility_at(u, down, CLASSES, c, NULL, before, NULL);
+            check_near(cam_utility_name(u), slope, difference / (2 * (double)step), 5e-5);
+            for (int i = 0; i < CLASSES; i++)
+                check_near(cam_utility_name(u), (double)hvp[i], ((double)after[i] - (double)before[i]) / (2 * (double)step), 1e-4);
+        }
+    }
+}
+
+/* s_c (1 - s_c) of logits 40, 0, 0 is 2 exp(-40), far below the last digit of 1. */
+TEST(a_sure_network_keeps_all_digits)
+{
+    static const float o[] = {40, 0, 0};
+    float gradient[3], hvp[3];
+    double rest = 2 * exp(-40);
+    cam_utility_at(CAM_SOFTMAX, o, 3, 0, o, gradient, hvp);
+    check_near("softmax gradient", (double)gradient[0] / rest, 1, 1e-6);
+    check_near("softmax product", (double)hvp[0] / (-40 * rest), 1,
+               1e-6); /* s_c (v_c - m) (1 - s_c) - s_c s_c (v_c - m), v_c - m = 40 rest */
+    cam_utility_at(CAM_LOGSOFTMAX, o, 3, 0, o, gradient, hvp);
+    check_near("logsoftmax gradient", (double)gradient[0] / rest, 1, 1e-6);
+    cam_utility_at(CAM_REST, o, 3, 0, o, gradient, hvp);
+    check_near("rest gradient", (double)gradient[0], 1, 0);
+}
+
+TEST(logits_of_any_size_stay_finite)
+{
+    static const float o[] = {1e30f, -1e30f, 88, -3e38f};
+    for (cam_utility u = CAM_LOGIT; u < CAM_UTILITIES; u++)
+        for (int c = 0; c < 4; c++) {
+            float gradient[4], hvp[4], v[] = {1, 2, 3, 4};
+            CHECK(isfinite(cam_utility_at(u, o, 4, c, v, gradient, hvp)));
+            for (int i = 0; i < 4; i++) CHECK(isfinite(gradient[i]) && isfinite(hvp[i]));
+        }
+}
+
+TEST(utilities_are_found_in_any_spelling)
+{
+    for (cam_utility u = CAM_LOGIT; u < CAM_UTILITIES; u++) CHECK(cam_utility_find(cam_utility_name(u)) == u);
+    CHECK(cam_utility_find("Log-SoftMax") == CAM_LOGSOFTMAX && cam_utility_find("ReST") == CAM_REST);
+    CHECK(cam_utility_find("") == CAM_UTILITIES && cam_utility_find("softma") == CAM_UTILITIES &&
+          cam_utility_find("probability") == CAM_UTILITIES);
+}
