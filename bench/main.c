@@ -59,7 +59,7 @@ int main(int argc, char **argv)
     if (o.interactive) return bench_interactive(&o);
     double load[3] = {0};
     getloadavg(load, 3);
-    printf("cam_bench %s (%s), load %.2f\n", cam_version(), cam_build(), load[0]);
+    printf("cam_bench %s (%s, %s), load %.2f\n", cam_version(), cam_build(), cam_instruction_set(), load[0]);
     int failed = 0, all = !strcmp(o.what, "all");
     if (!all && strcmp(o.what, "kernels") && strcmp(o.what, "net")) return fprintf(stderr, "cam_bench: '%s': want kernels, net or all\n", o.what), 2;
     if (all || !strcmp(o.what, "kernels")) failed |= bench_kernels(&o);

@@ -146,17 +146,18 @@ cam_status cam_forward(cam_ctx *c, cam_input in, float *logits, cam_error *error
 
 /* ---- requests ---- */
 
-/* The number of a layer in `layers`, added if it is new; -1 on failure. */
-static int layer_number(const cam_ctx *c, const char *asked, cam_site_layer *layers, int *count, en_error *e)
+/* Finds the number of a layer in `layers`; adds it if it is new. */
+static en_status layer_number(const cam_ctx *c, const char *asked, cam_site_layer *layers, int *count, int *number, en_error *e)
 {
     en_ref ref = net_model_layer(&c->net->shape, asked ? asked : "", e);
-    if (ref == EN_NONE) return -1;
-    for (int i = 0; i < *count; i++) /* a layer may have several names */
-        if (layers[i].ref == ref) return i;
-    if (*count == CAM_MAX_LAYERS) return en_fail(e, EN_E_LIMIT, "more than %d layers at once", CAM_MAX_LAYERS), -1;
+    if (ref == EN_NONE) return EN_E_ARG;
+    for (*number = 0; *number < *count; ++*number) /* a layer may have several names */
+        if (layers[*number].ref == ref) return EN_OK;
+    if (*count == CAM_MAX_LAYERS) return en_fail(e, EN_E_LIMIT, "more than %d layers at once", CAM_MAX_LAYERS);
     layers[*count] = (cam_site_layer){.ref = ref};
     snprintf(layers[*count].name, sizeof layers->name, "%s", cam_net_layer_name(c->net, asked));
-    return (*count)++;
+    ++*count;
+    return EN_OK;
 }
 
 static int pair_number(cam_ctx *c, const cam_job *j, int hvp)
@@ -176,8 +177,7 @@ static en_status read_request(cam_ctx *c, const cam_request *r, cam_site_layer *
     j.utility = r->utility ? cam_utility_find(r->utility) : CAM_UTILITIES;
     if (j.utility == CAM_UTILITIES) return en_fail(e, EN_E_ARG, "no utility is called '%s': want logit, softmax, logsoftmax or rest", r->utility ? r->utility : "");
     if (j.cls >= c->net->classes || j.cls < -c->net->classes) return en_fail(e, EN_E_ARG, "class %d: want 0 to %d, or -1 for the best and so on", j.cls, c->net->classes - 1);
-    j.layer = layer_number(c, r->layer, layers, layer_count, e);
-    if (j.layer < 0) return EN_E_ARG;
+    EN_TRY(layer_number(c, r->layer, layers, layer_count, &j.layer, e));
     snprintf(j.layer_name, sizeof j.layer_name, "%s", r->layer);
     if (j.method->needs) j.pair = pair_number(c, &j, (j.method->needs & CAM_HVP) || (r->flags & CAM_WITH_HVP));
     c->jobs[c->job_count++] = j;
@@ -294,7 +294,7 @@ static en_status make_map(cam_ctx *c, cam_job *j, int n, en_error *e)
     char stream[112];
     snprintf(stream, sizeof stream, "randomcam/%s", j->layer_name);
     cam_site site = {.a = l->activation + (size_t)n * floats, .channels = (size_t)l->c, .positions = cells,
-                     .stream = wt_seeded_stream(stream, j->seed + (uint64_t)n)};
+                     .stream = wt_seeded_stream(stream, j->seed)};
     if (p) site.g = p->gradient + (size_t)n * floats;
     if (p && p->hvp) site.h = p->hvp_activation + (size_t)n * floats;
     double *raw = j->raw + (size_t)n * cells;

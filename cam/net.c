@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* A network with its weights. */
 #include "cam/internal.h"
+#include "engine/cpu.h"
 #include "nets/labels.h"
 #include "weights/lookup.h"
+#include "weights/seeded.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +16,9 @@ static en_status parse_seed(const char *weights, uint64_t *seed, en_error *e)
     *seed = 1;
     if (!weights[6]) return EN_OK;
     char *end;
+    errno = 0;
     *seed = strtoull(weights + 7, &end, 10);
-    if (weights[6] != ':' || end == weights + 7 || *end || weights[7] < '0' || weights[7] > '9')
+    if (weights[6] != ':' || end == weights + 7 || *end || weights[7] < '0' || weights[7] > '9' || errno)
         return en_fail(e, EN_E_ARG, "weights '%s': want seeded or seeded:N with a whole number N", weights);
     return EN_OK;
 }
@@ -68,6 +72,7 @@ cam_status cam_net_open(const char *name, const char *weights, cam_net **out, ca
     net->classes = NET_CLASSES;
     en_status status = open_weights(net, weights, e);
     if (status == EN_OK && net->store) status = en_params_new(net_source_store(net->store), &net->params, e);
+    if (status == EN_OK && net->seeded.net) status = wt_seeded_statistics(net->arch->name, &net->seeded.statistics, e);
     if (status == EN_OK && net->seeded.net) status = en_params_new(net_source_seeded(&net->seeded), &net->params, e);
     if (status == EN_OK) status = describe(net, e);
     if (status == EN_OK && net->params) status = read_parameters(net, e);
@@ -85,6 +90,7 @@ void cam_net_close(cam_net *net)
     net_model_free(&net->shape);
     en_params_free(net->params);
     wt_close(net->store);
+    wt_close(net->seeded.statistics);
     free(net->weights);
     free(net);
 }
@@ -148,6 +154,8 @@ cam_status cam_class_find(const char *text, int32_t *index, cam_error *e)
 }
 
 const char *cam_version(void) { return "0.1.0"; }
+
+const char *cam_instruction_set(void) { return en_kernels()->name; }
 
 const char *cam_build(void)
 {

@@ -38,7 +38,7 @@ cam_status cam_render(const cam_ctx *c, const cam_image *image, int32_t request,
     net_class known = net_class_at(r->cls);
     snprintf(title, sizeof title, "%s  %.1f %%", known.name, 100 * (double)r->probability);
     snprintf(subtitle, sizeof subtitle, "%s of %s\n%s, layer %s, class %d", j->method->name, cam_utility_name(j->utility), c->net->arch->name,
-             c->layers[j->layer].name, r->cls);
+             cam_net_layer_name(c->net, j->layer_name), r->cls);
     p.title = title;
     p.subtitle = subtitle;
     if (c->net->seeded.net) p.stamp = "SEEDED WEIGHTS: made up, not a finding";
@@ -73,7 +73,7 @@ static void put_map(wt_json_writer *w, const cam_ctx *c, const cam_job *j, const
     net_class known = net_class_at(r->cls);
     wt_json_open(w, '{');
     wt_json_put_key(w, "method"), wt_json_put_string(w, j->method->name);
-    wt_json_put_key(w, "layer"), wt_json_put_string(w, c->layers[j->layer].name);
+    wt_json_put_key(w, "layer"), wt_json_put_string(w, cam_net_layer_name(c->net, j->layer_name));
     wt_json_put_key(w, "utility"), wt_json_put_string(w, cam_utility_name(j->utility));
     wt_json_put_key(w, "class"), wt_json_put_integer(w, r->cls);
     wt_json_put_key(w, "wnid"), wt_json_put_string(w, known.wnid);
@@ -118,7 +118,7 @@ cam_status cam_report(const cam_ctx *c, const char *name, int32_t image, int32_t
     wt_json_put_key(&w, "image"), wt_json_put_string(&w, name);
     wt_json_put_key(&w, "net"), wt_json_put_string(&w, c->net->arch->name);
     wt_json_put_key(&w, "weights"), wt_json_put_string(&w, c->net->weights);
-    if (c->net->seeded.net) wt_json_put_key(&w, "warning"), wt_json_put_string(&w, "seeded weights: made up, not a finding");
+    if (c->net->seeded.net) wt_json_put_key(&w, "warning"), wt_json_put_string(&w, "SEEDED WEIGHTS: made up, not a finding");
     put_top(&w, c, image, topk, probability, top);
     wt_json_put_key(&w, "maps");
     wt_json_open(&w, '[');

@@ -47,7 +47,8 @@ typedef struct cam_error {
 } cam_error;
 
 CAM_API const char *cam_version(void);
-CAM_API const char *cam_build(void); /* compiler, instruction set in use */
+CAM_API const char *cam_build(void);           /* the compiler                                                  */
+CAM_API const char *cam_instruction_set(void); /* of the kernels in use: avx512, avx2, base (EN_ISA=name asks for a lesser one) */
 
 /* ---- what there is ---- */
 
@@ -135,7 +136,7 @@ typedef struct cam_request {
     const char *utility; /* cam_list("utilities")                                            */
     const char *layer;   /* "pre_pool", "conv", or a layer's name                            */
     int32_t cls;         /* index, or CAM_TOP1, ..                                           */
-    uint64_t seed;       /* for methods that draw random numbers                             */
+    uint64_t seed;       /* for methods that draw random numbers: the same for every image   */
     uint32_t flags;      /* CAM_WITH_HVP                                                     */
 } cam_request;
 

@@ -7,6 +7,7 @@
 #include "engine/cpu.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -40,6 +41,7 @@ enum { SPINS = 20000 };
 
 struct en_pool {
     int threads;
+    int spins;                 /* none where threads outnumber processors: a spinning thread would keep a working one off */
     int started;               /* workers that exist besides the caller                             */
     pthread_t thread[EN_MAX_THREADS];
     pthread_mutex_t lock;
@@ -76,7 +78,7 @@ static void work(en_pool *p, int worker)
 /* Returns once the batch number differs from `seen`. */
 static unsigned wait_for_batch(en_pool *p, unsigned seen)
 {
-    for (int i = 0; i < SPINS; i++) {
+    for (int i = 0; i < p->spins; i++) {
         unsigned now = atomic_load_explicit(&p->batch, memory_order_acquire);
         if (now != seen) return now;
         relax();
@@ -125,6 +127,7 @@ en_status en_pool_new(int threads, en_pool **out, en_error *e)
     if (!p) return en_fail(e, EN_E_NOMEM, "thread pool: out of memory");
     p->threads = threads > 0 ? threads : en_processors();
     if (p->threads > EN_MAX_THREADS) p->threads = EN_MAX_THREADS;
+    p->spins = p->threads <= en_processors() ? SPINS : 0;
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
     while (p->started < p->threads - 1)
@@ -161,7 +164,10 @@ void en_parallel(en_pool *p, int jobs, en_job *run, void *arg)
     atomic_store_explicit(&p->next, 0, memory_order_relaxed);
     announce(p);
     work(p, 0);
-    while (atomic_load_explicit(&p->busy, memory_order_acquire)) relax();
+    for (int i = 0; atomic_load_explicit(&p->busy, memory_order_acquire); i++) {
+        if (i < p->spins) relax();
+        else sched_yield();
+    }
 }
 
 #endif

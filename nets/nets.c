@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* torchvision's first weights of every network: shorter side 256 bilinear, crop 224, as the paper. */
 #define TORCHVISION net_recipe_paper
@@ -26,6 +27,7 @@ const net_arch *net_arch_at(int i) { return i >= 0 && i < (int)(sizeof archs / s
 static int next_letter(const char **p)
 {
     while (**p == '-' || **p == '_') ++*p;
+    if (!strncasecmp(*p, "plus", 4)) return *p += 4, 'p';
     int c = **p ? *(*p)++ : 0;
     return c == '+' ? 'p' : tolower((unsigned char)c);
 }

@@ -27,7 +27,7 @@ typedef struct net_arch {
 const net_arch *net_arch_at(int i);
 const net_arch *net_arch_find(const char *name);
 
-/* Whether two names are the same without regard to case, '-' and '_'; '+' reads as p. */
+/* Whether two names are the same without regard to case, '-' and '_'; '+' and "plus" read as p. */
 int net_same_name(const char *a, const char *b);
 
 /* A network written into a graph that is not finished yet. The caller adds cuts and finishes. */
@@ -60,6 +60,7 @@ en_source net_source_store(const wt_store *store);
 typedef struct net_seeded {
     const char *net;
     uint64_t seed;
+    wt_store *statistics; /* of batch norm, from wt_seeded_statistics; NULL for a network without any */
 } net_seeded;
 en_source net_source_seeded(net_seeded *seeded);
 

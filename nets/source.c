@@ -42,6 +42,8 @@ en_source net_source_store(const wt_store *store)
 static en_status read_seeded(void *self, const char *key, const en_shape *shape, size_t first, size_t count, float *out, en_error *e)
 {
     const net_seeded *s = self;
+    const wt_tensor *t = s->statistics ? wt_find(s->statistics, key) : NULL;
+    if (t) return wt_read(s->statistics, t, first, count, out, e);
     int64_t dim[EN_MAX_RANK];
     for (int i = 0; i < shape->rank; i++) dim[i] = shape->dim[i];
     return wt_seeded_read(s->net, s->seed, key, shape->rank, dim, first, count, out, e);

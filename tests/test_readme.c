@@ -27,23 +27,23 @@ static const char *build_folder(void)
 }
 
 /* Exit status of tests/readme; what it says is in `said`. */
-static int check_readme(const char *readme, char said[4096])
+static int check_readme(const char *folder, const char *readme, char said[4096])
 {
     char command[2560];
-    snprintf(command, sizeof command, "sh tests/readme '%s' '%s' 2>&1", build_folder(), readme);
+    snprintf(command, sizeof command, "sh tests/readme '%s' '%s' 2>&1", folder, readme);
     FILE *f = popen(command, "r");
     CHECK(f != NULL);
     said[fread(said, 1, 4095, f)] = 0;
     while (fgetc(f) != EOF) continue; /* the script must not die of a closed pipe */
     int status = pclose(f);
     CHECK(WIFEXITED(status));
-    if (WEXITSTATUS(status) == NO_COMPILER) t_skip("%s", said);
     return WEXITSTATUS(status);
 }
 
 TEST(every_program_quotation_and_command_in_the_chapters_is_true)
 {
     static char said[4096];
+    const char *folder = build_folder();
     glob_t found;
     CHECK(!glob("*/README.md", 0, NULL, &found));
     CHECK(!glob("*/*/README.md", GLOB_APPEND, NULL, &found));
@@ -53,7 +53,9 @@ TEST(every_program_quotation_and_command_in_the_chapters_is_true)
 #endif
     int failed = 0;
     for (size_t i = 0; i < found.gl_pathc; i++) {
-        failed |= check_readme(found.gl_pathv[i], said) != 0;
+        int status = check_readme(folder, found.gl_pathv[i], said);
+        if (status == NO_COMPILER) t_skip("%s", said);
+        failed |= status != 0;
         printf("%s", said);
     }
     globfree(&found);
@@ -65,11 +67,13 @@ TEST(every_program_quotation_and_command_in_the_chapters_is_true)
 static void check_claim(const char *text, int status, const char *says)
 {
     static char said[4096];
+    const char *folder = build_folder();
     char path[] = "/tmp/readme-XXXXXX";
     int file = mkstemp(path);
     CHECK(file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text) && !close(file));
-    int got = check_readme(path, said);
+    int got = check_readme(folder, path, said);
     unlink(path);
+    if (got == NO_COMPILER) t_skip("%s", said);
     CHECK_MSG(got == status && strstr(said, says), "exit %d, want %d and \"%s\":\n%s%s", got, status, says, text, said);
 }
 

@@ -418,7 +418,7 @@ int main(int argc, char **argv)
     int information = r.o.help || r.o.version || r.o.list_nets || r.o.list_methods;
     if (!code && information) {
         if (r.o.help) print_help();
-        else if (r.o.version) printf("cam_run %s (%s)\n", cam_version(), cam_build());
+        else if (r.o.version) printf("cam_run %s (%s, %s)\n", cam_version(), cam_build(), cam_instruction_set());
         else print_list(r.o.list_nets ? "nets" : "methods");
     } else if (!code && !(code = check_usage(&r)) && r.o.list_layers) {
         print_layers(r.plan);

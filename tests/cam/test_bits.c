@@ -224,7 +224,7 @@ static print run_graph(const net_arch *arch, en_params *params, const float *x, 
 static void check_fusing(const char *name, int side)
 {
     const net_arch *arch = net_arch_find(name);
-    net_seeded seeded = {arch->name, 1};
+    net_seeded seeded = {.net = arch->name, .seed = 1};
     en_params *params;
     en_error e;
     CHECK_OK(en_params_new(net_source_seeded(&seeded), &params, &e), e);

@@ -141,7 +141,7 @@ TEST(a_file_and_the_seed_that_it_was_made_from_give_the_same_numbers)
     char path[128];
     wt_store *store;
     en_error e;
-    net_seeded self = {"mobilenet_v2", 1};
+    net_seeded self = {.net = "mobilenet_v2", .seed = 1};
     t_checkpoint_make("mobilenet_v2", &c);
     wt_array *a = find(&c, conv);
     enum { N = 32 * 3 * 3 * 3, FIRST = 100, COUNT = 50 };
