@@ -48,10 +48,10 @@ WRAP    := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,-
 Q       := $(if $(V),,@)
 say      = $(if $(V),,@echo "  $(1)")
 
-all: $(TOOLS) ## build the programs (default)
+PROGRAMS := $(TOOLS:%=$(BUILD)/tools/%)
 
-$(TOOLS): %: $(BUILD)/tools/%
-	$(Q)ln -sf $< $@
+all: $(PROGRAMS) ## build the programs (default)
+	$(Q)for p in $(PROGRAMS); do ln -sf $$p .; done
 
 $(BUILD)/tools/cam_%: $(BUILD)/tools/cam_%.o $(call obj,$(TOOL_C)) $(BUILD)/libshapleycam.a
 	$(call say,LINK $@)
@@ -97,8 +97,8 @@ $(BUILD)/cam_bench: $(call obj,$(BENCH_C) $(TOOL_C)) $(BUILD)/libshapleycam.a
 bench: $(BUILD)/cam_bench ## time kernels and networks (B="net --net vgg16 --threads 2", B=kernels, ...)
 	$(Q)ln -sf $< cam_bench && ./cam_bench $(B)
 
-test: $(addprefix $(BUILD)/tools/,$(TOOLS)) layers $(BUILD)/run-tests ## run the tests (T="name ..." for some, V=1 to list them, SAN=address|undefined|thread)
-	$(Q)V=$(V) CC=$(CC) $(RUN) $(BUILD)/run-tests $(T)
+test: $(PROGRAMS) layers $(BUILD)/run-tests ## run the tests (T="name ..." for some, V=1 to list them, SAN=address|undefined|thread)
+	$(Q)V=$(V) $(RUN) $(BUILD)/run-tests $(T)
 
 # Includes may only point down the layers.
 MAY := engine:engine weights:engine,weights nets:engine,weights,nets cam:engine,weights,nets,cam
@@ -113,6 +113,7 @@ help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */make \1\t/' | expand -t 16
 	@echo; echo "variables: CC=gcc|clang  CFLAGS=...  SAN=address|undefined|thread  OMP=1  V=1 (show commands)  RUN=qemu-aarch64 (how to start the tests)"
 
+export CC
 .PHONY: all bench test layers sample clean help
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
