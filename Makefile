@@ -46,7 +46,7 @@ obj      = $(patsubst %.c,$(BUILD)/%.o,$(1))
 LIB_O   := $(call obj,$(LIB_C)) $(foreach isa,$(ISAS),$(patsubst %.c,$(BUILD)/%.$(isa).o,$(KERNEL_C)))
 WRAP    := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=strdup,--wrap=mmap,--wrap=pthread_create
 Q       := $(if $(V),,@)
-say      = $(if $(V),,@echo "  $(1)")
+say      = $(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),,@echo "  $(1)")
 
 PROGRAMS := $(TOOLS:%=$(BUILD)/tools/%)
 
