@@ -96,10 +96,13 @@ static en_status fit_graph(cam_ctx *c, cam_input in, const cam_site_layer *layer
     c->height = in.height;
     c->width = in.width;
     for (int i = 0; i < count; i++) {
-        const en_shape *s = en_shape_of(c->model.graph, c->layers[i].ref);
-        c->layers[i].c = s->dim[1];
-        c->layers[i].h = s->dim[2];
-        c->layers[i].w = s->dim[3];
+        cam_site_layer *l = &c->layers[i];
+        const en_shape *s = en_shape_of(c->model.graph, l->ref);
+        const net_layer *tokens = net_model_tokens(&c->model, l->ref);
+        l->c = s->dim[1];
+        l->h = tokens ? tokens->rows : s->dim[2];
+        l->w = tokens ? tokens->columns : s->dim[3];
+        l->skip = tokens != NULL;
     }
     return EN_OK;
 }
@@ -195,11 +198,20 @@ static size_t layer_floats(const cam_ctx *c, int layer)
     return (size_t)c->n * (size_t)l->c * (size_t)l->h * (size_t)l->w;
 }
 
+/* A stored value of a layer, as [n][C,H,W]; a class token is left out. */
 static en_status load(cam_ctx *c, int layer, const float *stored, float **out, en_error *e)
 {
     *out = malloc(layer_floats(c, layer) * sizeof **out);
     if (!*out) return en_fail(e, EN_E_NOMEM, "layer %s: out of memory", c->layers[layer].name);
-    en_load(en_shape_of(c->model.graph, c->layers[layer].ref), stored, *out);
+    const cam_site_layer *l = &c->layers[layer];
+    const en_shape *s = en_shape_of(c->model.graph, l->ref);
+    if (!l->skip) return en_load(s, stored, *out), EN_OK;
+    size_t kept = (size_t)l->h * (size_t)l->w, tokens = kept + 1, rows = (size_t)c->n * (size_t)l->c;
+    float *all = malloc(rows * tokens * sizeof *all);
+    if (!all) return en_fail(e, EN_E_NOMEM, "layer %s: out of memory", l->name);
+    en_load(s, stored, all);
+    for (size_t i = 0; i < rows; i++) memcpy(*out + i * kept, all + i * tokens + 1, kept * sizeof *all);
+    free(all);
     return EN_OK;
 }
 

@@ -35,6 +35,7 @@ typedef struct cam_site_layer {
     int cut;             /* in the graph                   */
     float *activation;   /* [n][C,H,W], owned              */
     int c, h, w;
+    int skip;            /* tokens in front that are no position */
 } cam_site_layer;
 
 /* A request, resolved, and its maps. */

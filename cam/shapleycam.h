@@ -174,7 +174,8 @@ CAM_API const float *cam_activation(const cam_ctx *ctx, int32_t image, int32_t r
 CAM_API const float *cam_gradient(const cam_ctx *ctx, int32_t image, int32_t request);
 CAM_API const float *cam_hvp_activation(const cam_ctx *ctx, int32_t image, int32_t request);
 
-/* Hessian-vector product of a request's utility at its layer, in any direction: vector and product are [n,C,H,W], for the images and
+/* Hessian-vector product of a request's utility at its layer, in any direction: vector and product are [n,C,H,W] (of a
+ * transformer with a class token: [n,C,tokens], the class token first), for the images and
  * requests of the last cam_explain, of which the first for this layer must have needed a gradient. */
 CAM_API cam_status cam_hvp(cam_ctx *ctx, int32_t request, const float *vector, float *product, cam_error *e);
 

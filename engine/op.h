@@ -15,6 +15,8 @@ typedef struct en_attr {
     int kernel[2], stride[2], pad[2]; /* vertical, horizontal */
     int groups;
     int out[2];                       /* adaptive pooling: the output's height and width */
+    int heads, window, shift;         /* attention                                        */
+    int token;                        /* take_token                                       */
     float eps;
 } en_attr;
 

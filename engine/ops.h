@@ -11,6 +11,12 @@ typedef struct en_conv {
     int stride_w, pad_w; /* where the horizontal ones differ */
 } en_conv;
 
+/* heads share C evenly. window 0: every position attends to every other; otherwise windows of that side, moved by `shift` up and left with
+ * wrap-around, positions that met only through wrapping kept apart by a mask of -100. */
+typedef struct en_windows {
+    int heads, window, shift;
+} en_windows;
+
 #define OP(name, arguments, shapes, formula) en_ref en_##name arguments;
 #include "engine/ops.def"
 #undef OP

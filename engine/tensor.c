@@ -69,6 +69,17 @@ void en_load(const en_shape *s, const float *from, float *to)
             for (size_t p = 0; p < hw; p++) *to++ = from[((size_t)(c / EN_LANES) * hw + p) * EN_LANES + (size_t)(c % EN_LANES)];
 }
 
+void en_clear_padding(const en_shape *s, float *stored)
+{
+    size_t hw = en_block_floats(s) / EN_LANES, image = en_image_floats(s);
+    int used = s->dim[1] % EN_LANES;
+    if (s->layout == EN_PLAIN || used == 0) return;
+    for (int n = 0; n < s->dim[0]; n++) {
+        float *last = stored + ((size_t)n + 1) * image - hw * EN_LANES;
+        for (size_t p = 0; p < hw; p++) memset(last + p * EN_LANES + used, 0, (size_t)(EN_LANES - used) * sizeof *last);
+    }
+}
+
 char *en_shape_text(const en_shape *s, char buffer[64])
 {
     int n = snprintf(buffer, 64, "[");

@@ -41,6 +41,9 @@ static inline int en_blocks(int channels) { return (channels + EN_LANES - 1) / E
 void en_store(const en_shape *s, const float *row_major, float *stored);
 void en_load(const en_shape *s, const float *stored, float *row_major);
 
+/* Writes zeros into the padding of a blocked tensor. */
+void en_clear_padding(const en_shape *s, float *stored);
+
 /* "[1, 512, 7, 7]" into a buffer of 64 bytes, which is returned. */
 char *en_shape_text(const en_shape *s, char buffer[64]);
 

@@ -39,8 +39,16 @@ en_ref net_name(net_builder *b, const char *name, en_ref x)
     full_name(b, name, full);
     net_layer *l = &b->layers[b->count++];
     l->ref = x;
+    l->rows = b->rows;
+    l->columns = b->columns;
     snprintf(l->name, sizeof l->name, "%.*s", (int)sizeof l->name - 1, full);
     return en_name(b->g, x, l->name);
+}
+
+void net_tokens(net_builder *b, int rows, int columns)
+{
+    b->rows = rows;
+    b->columns = columns;
 }
 
 en_ref net_param(net_builder *b, const char *name, int rank, const int dim[])

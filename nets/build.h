@@ -11,6 +11,7 @@ struct net_builder {
     const net_arch *arch;
     int classes;
     char scope[96];
+    int rows, columns; /* what net_tokens said last */
     net_layer *layers;
     int count, room;
 };
@@ -21,6 +22,9 @@ void net_leave(net_builder *b, int mark);
 
 /* Names x as a layer that an explainer may ask for; an empty name stands for the scope itself. Returns x. */
 en_ref net_name(net_builder *b, const char *name, en_ref x);
+
+/* Layers that are named from here on are tokens: a class token, then rows x columns positions. 0, 0: maps again. */
+void net_tokens(net_builder *b, int rows, int columns);
 
 /* The parameter scope.name, e.g. net_param(b, "conv1.weight", 4, dims). */
 en_ref net_param(net_builder *b, const char *name, int rank, const int dim[]);

@@ -7,8 +7,25 @@
 #include <string.h>
 #include <strings.h>
 
-/* torchvision's first weights of every network: shorter side 256 bilinear, crop 224, as the paper. */
+/* What weights were trained with. torchvision's first weights: shorter side 256 bilinear, crop 224, as in the paper; EfficientNet-B0
+ * bicubic; timm's Swin and DeiT: 248 bicubic. */
+static net_recipe torchvision_bicubic(void)
+{
+    net_recipe r = net_recipe_paper();
+    r.filter = IMG_BICUBIC;
+    return r;
+}
+
+static net_recipe timm(void)
+{
+    net_recipe r = torchvision_bicubic();
+    r.shorter = 248;
+    return r;
+}
+
 #define TORCHVISION net_recipe_paper
+#define TORCHVISION_BICUBIC torchvision_bicubic
+#define TIMM timm
 
 #define NET(name, aliases, family, ...) en_ref net_build_##family(net_builder *b, en_ref x);
 #include "nets/nets.def"
@@ -92,4 +109,11 @@ en_ref net_model_layer(const net_model *m, const char *name, en_error *e)
         if (!strcmp(m->layers[i].name, wanted)) return m->layers[i].ref;
     en_fail(e, EN_E_ARG, "%s has no layer '%s': want pre_pool, conv, or a name of the list of layers, such as '%s'", m->arch->name, name, m->arch->pre_pool);
     return EN_NONE;
+}
+
+const net_layer *net_model_tokens(const net_model *m, en_ref ref)
+{
+    for (int i = 0; i < m->count; i++)
+        if (m->layers[i].ref == ref && m->layers[i].rows) return &m->layers[i];
+    return NULL;
 }

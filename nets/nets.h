@@ -34,6 +34,7 @@ int net_same_name(const char *a, const char *b);
 typedef struct net_layer {
     char name[96];
     en_ref ref;
+    int rows, columns; /* of tokens [C, 1, 1 + rows*columns]: the grid behind the class token; otherwise 0 */
 } net_layer;
 
 typedef struct net_model {
@@ -50,6 +51,9 @@ void net_model_free(net_model *model);
 
 /* A layer by its name, or "pre_pool" or "conv"; EN_NONE with a message that names near ones. */
 en_ref net_model_layer(const net_model *model, const char *name, en_error *e);
+
+/* The layer of a node whose positions are tokens behind a class token; NULL for maps. */
+const net_layer *net_model_tokens(const net_model *model, en_ref ref);
 
 /* ---- where parameters come from ---- */
 

@@ -51,5 +51,6 @@ void KN(depthwise)(const kn_depthwise *d)
                 q++;
             }
         }
+        finish_smooth(&d->epilogue, d->y + (ptrdiff_t)p * d->q * 16, d->q, 16);
     }
 }

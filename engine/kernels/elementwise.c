@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* One number in, one number out. */
-#include "engine/kernels/kernels.h"
-#include "engine/kernels/vec.h"
+#include "engine/kernels/act.h"
 
-void KN(relu)(size_t n, const float *x, float *y)
+void KN(activate)(kn_act act, size_t n, const float *x, float *y, float *slope, float *curvature)
 {
-    for (size_t i = 0; i < n; i += VW) v_store(y + i, v_relu(v_load(x + i)));
-}
-
-void KN(relu6)(size_t n, const float *x, float *y)
-{
-    for (size_t i = 0; i < n; i += VW) v_store(y + i, v_relu6(v_load(x + i)));
+    for (size_t i = 0; i < n; i += VW) {
+        vf d = v_set(0), dd = v_set(0), f = v_act(act, v_load(x + i), slope ? &d : NULL, curvature ? &dd : NULL);
+        if (y) v_store(y + i, f);
+        if (slope) v_store(slope + i, d);
+        if (curvature) v_store(curvature + i, dd);
+    }
 }
 
 void KN(affine)(size_t pixels, const float *scale, const float *shift, const float *x, float *y)

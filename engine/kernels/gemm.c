@@ -102,6 +102,9 @@ static void panel_group(const kn_gemm *g, const span *s, int panel, int width)
             widths[width].tile[height - 1](g, s, g->a + run * g->a_run + row * g->a_row, b,
                                            g->c + run * g->c_run + row * g->c_row + panel * g->c_panel, (size_t)panel * 16,
                                            g->epilogue.biased - row);
+            if (s->last)
+                for (int j = 0; j < widths[width].panels; j++)
+                    finish_smooth(&g->epilogue, g->c + run * g->c_run + row * g->c_row + (panel + j) * g->c_panel, height, g->c_row);
             row += height;
         }
 }

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum kn_act { KN_NONE, KN_RELU, KN_RELU6 } kn_act;
+typedef enum kn_act { KN_NONE, KN_RELU, KN_RELU6, KN_SIGMOID, KN_SILU, KN_GELU } kn_act;
 
 /* What happens to a sum before it is stored, in this order:  y = act(scale * (sum + bias) + shift + residual).
  * Each pointer may be NULL, which leaves its step out. bias, scale and shift have one number per output channel (whole blocks). */
@@ -74,8 +74,20 @@ typedef struct kn_pool {
     int h, w, p, q, kh, kw, stride_h, stride_w, pad_h, pad_w;
 } kn_pool;
 
-/* affine: y = scale * x + shift over pixels of one channel block, in place allowed; shift may be NULL.
- * relu, relu6: over n floats (a multiple of 16), in place allowed. */
+/* c[i * c_row + j] = (add ? c : 0) + sum over k < inner of a[i * a_row + k * a_step] * b[k * b_row + j], one chain of multiply-adds in k;
+ * columns is a multiple of 16. */
+typedef struct kn_matmul {
+    const float *a;
+    int a_row, a_step;
+    const float *b;
+    int b_row;
+    float *c;
+    int c_row, rows, inner, columns, add;
+} kn_matmul;
+
+/* softmax_rows: of the first n numbers of each row, in place; what pads a row to `row` numbers (a multiple of 16) becomes 0.
+ * affine: y = scale * x + shift over pixels of one channel block, in place allowed; shift may be NULL.
+ * activate: y = f(x), slope = f'(x), curvature = f''(x) over n floats (a multiple of 16); outputs may be NULL; in place allowed. */
 typedef struct kn_table {
     const char *name; /* of the instruction set */
 #define KERNEL(name, arguments) void(*name) arguments;

@@ -3,61 +3,83 @@
  *
  *     y = f      dy = f' dx      gx += f' gy      dgx += f' dgy + f'' dx gy
  *
- * and those here are piecewise linear, so f'' = 0 and the last rule is the third on dgy. A kink has slope 0, as in PyTorch. */
+ * and f, f', f'' come from the kernels (kernels/act.h). Where f is made of straight pieces, f'' = 0. */
 #include "engine/op.h"
 #include "engine/ops.h"
 
-enum { JOB_FLOATS = 1 << 14 }; /* 64 KiB per job */
+enum { JOB_FLOATS = 1 << 14, PIECE = 512 }; /* 64 KiB per job; 2 KiB of derivatives at a time */
 
-typedef struct map_job {
+typedef struct act_job {
     const en_call *call;
-    void (*kernel)(size_t n, const float *x, float *y);
-    size_t floats;
-} map_job;
+    void (*run)(const en_call *c, size_t from, size_t n);
+} act_job;
 
-static void map_piece(void *arg, int job, int worker)
+static void act_piece(void *arg, int job, int worker)
 {
     (void)worker;
-    const map_job *j = arg;
-    size_t from = (size_t)job * JOB_FLOATS, n = j->floats - from < JOB_FLOATS ? j->floats - from : JOB_FLOATS;
-    j->kernel(n, j->call->x[0] + from, j->call->y + from);
+    const act_job *j = arg;
+    size_t end = ((size_t)job + 1) * JOB_FLOATS, all = j->call->node->floats;
+    for (size_t at = (size_t)job * JOB_FLOATS; at < end && at < all; at += PIECE) j->run(j->call, at, all - at < PIECE ? all - at : PIECE);
 }
 
-/* y = f(x) over the whole tensor. */
-static void map(const en_call *c, void (*kernel)(size_t, const float *, float *))
+static void over_pieces(const en_call *c, void (*run)(const en_call *c, size_t from, size_t n))
 {
-    map_job j = {c, kernel, c->node->floats};
-    en_parallel(c->pool, (int)((j.floats + JOB_FLOATS - 1) / JOB_FLOATS), map_piece, &j);
+    act_job j = {c, run};
+    en_parallel(c->pool, (int)((c->node->floats + JOB_FLOATS - 1) / JOB_FLOATS), act_piece, &j);
 }
 
-/* The rules of a piecewise linear activation, from the expression of its slope in x. */
-#define PIECEWISE(name, slope, fused)                                                                                 \
-    static void name##_fwd(const en_call *c) { map(c, c->kernels->name); }                                            \
-    static void name##_jvp(const en_call *c)                                                                          \
-    {                                                                                                                 \
-        for (size_t i = 0, n = c->node->floats; i < n; i++) {                                                         \
-            float x = c->x[0][i];                                                                                     \
-            c->dy[i] = (slope) ? c->dx[0][i] : 0;                                                                     \
-        }                                                                                                             \
-    }                                                                                                                 \
-    static void name##_vjp(const en_call *c)                                                                          \
-    {                                                                                                                 \
-        for (size_t i = 0, n = c->node->floats; i < n; i++) {                                                         \
-            float x = c->x[0][i];                                                                                     \
-            c->gx[0][i] += (slope) ? c->gy[i] : 0;                                                                    \
-        }                                                                                                             \
-    }                                                                                                                 \
-    const en_op en_op_##name = {#name, same_shape, NULL, name##_fwd, name##_jvp, name##_vjp, NULL, EN_PIECEWISE_AFFINE, 0, 0, fused}; \
-    en_ref en_##name(en_graph *g, en_ref x) { return en_apply(g, &en_op_##name, &x, 1, NULL); }
+static void value(const en_call *c, size_t at, size_t n) { c->kernels->activate(c->node->op->act, n, c->x[0] + at, c->y + at, NULL, NULL); }
 
-static en_status same_shape(en_node *n, const en_shape *const in[], en_error *e)
+static void tangent(const en_call *c, size_t at, size_t n)
+{
+    float slope[PIECE];
+    c->kernels->activate(c->node->op->act, n, c->x[0] + at, NULL, slope, NULL);
+    for (size_t i = 0; i < n; i++) c->dy[at + i] = slope[i] * c->dx[0][at + i];
+}
+
+static void gradient(const en_call *c, size_t at, size_t n)
+{
+    float slope[PIECE];
+    c->kernels->activate(c->node->op->act, n, c->x[0] + at, NULL, slope, NULL);
+    for (size_t i = 0; i < n; i++) c->gx[0][at + i] += slope[i] * c->gy[at + i];
+}
+
+static void tangent_of_gradient(const en_call *c, size_t at, size_t n)
+{
+    float slope[PIECE], curvature[PIECE];
+    c->kernels->activate(c->node->op->act, n, c->x[0] + at, NULL, slope, curvature);
+    for (size_t i = 0; i < n; i++) c->dgx[0][at + i] += slope[i] * c->dgy[at + i] + curvature[i] * c->dx[0][at + i] * c->gy[at + i];
+}
+
+static void act_fwd(const en_call *c)
+{
+    over_pieces(c, value);
+    if (c->node->op->act == KN_SIGMOID) en_clear_padding(&c->node->shape, c->y); /* alone, it makes something of nothing */
+}
+static void act_jvp(const en_call *c) { over_pieces(c, tangent); }
+static void act_vjp(const en_call *c) { over_pieces(c, gradient); }
+static void act_dvjp(const en_call *c) { over_pieces(c, tangent_of_gradient); }
+
+static en_status act_shape(en_node *n, const en_shape *const in[], en_error *e)
 {
     (void)e;
     n->shape = *in[0];
     return EN_OK;
 }
 
-extern const en_op en_op_relu, en_op_relu6;
+#define PIECEWISE(name, act)                                                                                                  \
+    extern const en_op en_op_##name;                                                                                          \
+    const en_op en_op_##name = {#name, act_shape, NULL, act_fwd, act_jvp, act_vjp, NULL, EN_PIECEWISE_AFFINE, 0, 0, act};        \
+    en_ref en_##name(en_graph *g, en_ref x) { return en_apply(g, &en_op_##name, &x, 1, NULL); }
 
-PIECEWISE(relu, x > 0, KN_RELU)
-PIECEWISE(relu6, x > 0 && x < 6, KN_RELU6)
+PIECEWISE(relu, KN_RELU)
+PIECEWISE(relu6, KN_RELU6)
+
+#define SMOOTH(name, act)                                                                                                     \
+    extern const en_op en_op_##name;                                                                                          \
+    const en_op en_op_##name = {#name, act_shape, NULL, act_fwd, act_jvp, act_vjp, act_dvjp, EN_CURVED, 0, 0, act};              \
+    en_ref en_##name(en_graph *g, en_ref x) { return en_apply(g, &en_op_##name, &x, 1, NULL); }
+
+SMOOTH(silu, KN_SILU)
+SMOOTH(gelu, KN_GELU)
+SMOOTH(sigmoid, KN_SIGMOID)

@@ -30,10 +30,13 @@ typedef struct geometry {
     panel_form form;
 } geometry;
 
+/* Height and width of the window; weights of a linear layer, [O,C], are those of a 1 x 1 convolution. */
+static int window(const en_shape *w, int axis) { return w->rank == 4 ? w->dim[2 + axis] : 1; }
+
 static geometry geometry_of(const en_node *n, const en_shape *x, const en_shape *w)
 {
     const en_attr *a = &n->attr;
-    geometry m = {x->dim[1], x->dim[2], x->dim[3], n->shape.dim[1], n->shape.dim[2], n->shape.dim[3], w->dim[2], w->dim[3],
+    geometry m = {x->dim[1], x->dim[2], x->dim[3], n->shape.dim[1], n->shape.dim[2], n->shape.dim[3], window(w, 0), window(w, 1),
                   a->stride[0], a->stride[1], a->pad[0], a->pad[1], en_blocks(x->dim[1]), 0, en_image_floats(x), en_image_floats(&n->shape), {0}};
     m.depthwise = a->groups > 1 && a->groups == m.c && a->groups == m.o;
     m.form = panels_for(m.o, m.c, a->groups, m.r * m.s);
@@ -369,15 +372,15 @@ static en_status conv2d_shape(en_node *n, const en_shape *const in[], en_error *
     const en_shape *x = in[0], *w = in[1];
     const en_attr *a = &n->attr;
     char tx[64], tw[64];
-    if (x->layout != EN_BLOCKED || w->layout != EN_PLAIN || w->rank != 4) return en_fail(e, EN_E_ARG, "wants an activation and weights of rank 4");
+    if (x->layout != EN_BLOCKED || w->layout != EN_PLAIN || (w->rank != 4 && w->rank != 2)) return en_fail(e, EN_E_ARG, "wants an activation and weights of rank 4 or 2");
     if (a->groups < 1 || x->dim[1] % a->groups || w->dim[0] % a->groups || w->dim[1] != x->dim[1] / a->groups)
         return en_fail(e, EN_E_ARG, "weights %s in %d groups do not fit input %s", en_shape_text(w, tw), a->groups, en_shape_text(x, tx));
     if (n->inputs > 2 && (in[2]->rank != 1 || in[2]->dim[0] != w->dim[0]))
         return en_fail(e, EN_E_ARG, "bias %s does not fit weights %s", en_shape_text(in[2], tx), en_shape_text(w, tw));
-    if (w->dim[2] > MAX_TAPS / w->dim[3]) return en_fail(e, EN_E_LIMIT, "window of weights %s: at most %d pixels", en_shape_text(w, tw), MAX_TAPS);
+    if (window(w, 0) > MAX_TAPS / window(w, 1)) return en_fail(e, EN_E_LIMIT, "window of weights %s: at most %d pixels", en_shape_text(w, tw), MAX_TAPS);
     int out[2];
     for (int i = 0; i < 2; i++) {
-        int span = x->dim[2 + i] + 2 * a->pad[i] - w->dim[2 + i];
+        int span = x->dim[2 + i] + 2 * a->pad[i] - window(w, i);
         if (a->stride[i] < 1 || a->pad[i] < 0 || a->pad[i] > MAX_PAD || span < 0)
             return en_fail(e, EN_E_ARG, "input %s is smaller than the window of weights %s", en_shape_text(x, tx), en_shape_text(w, tw));
         out[i] = span / a->stride[i] + 1;

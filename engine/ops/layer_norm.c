@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/* Layer norm over the channels of each position. With m the mean over channels, i = (m((x - m(x))^2) + eps)^(-1/2), z = (x - m(x)) i:
+ *
+ *     y   = gamma z + beta
+ *     dz  = i (dx - m(dx) - z m(z dx))        dy = gamma dz + dgamma z + dbeta
+ *     gx += i (h - m(h) - z m(z h))           h = gamma gy        ggamma += sum z gy      gbeta += sum gy
+ *
+ * and the tangent of the last line by the product rule with di = -i^2 m(z dx), dh = gamma dgy + dgamma gy. */
+#include "engine/op.h"
+#include "engine/ops.h"
+
+#include <math.h>
+
+enum { X, GAMMA, BETA };
+
+/* One position: channel k at [k / 16 * block + k % 16]; sums in 16 lanes and one fixed order. */
+typedef struct position {
+    size_t at, block;
+    int channels;
+} position;
+
+static size_t place(const position *p, int k) { return p->at + (size_t)(k / EN_LANES) * p->block + (size_t)(k % EN_LANES); }
+
+static int positions_of(const en_call *c) { return c->images * c->in[X]->dim[2] * c->in[X]->dim[3]; }
+
+static position position_of(const en_call *c, int i)
+{
+    size_t block = en_block_floats(c->in[X]), hw = block / EN_LANES;
+    return (position){(size_t)i / hw * en_image_floats(c->in[X]) + (size_t)i % hw * EN_LANES, block, c->in[X]->dim[1]};
+}
+
+/* Mean over channels of a - shift, times b - shift where b is given. */
+static double mean(const position *p, const float *a, double shift_a, const float *b, double shift_b)
+{
+    double lane[EN_LANES] = {0}, sum = 0;
+    for (int k = 0; k < p->channels; k++) {
+        size_t at = place(p, k);
+        lane[k % EN_LANES] += ((double)a[at] - shift_a) * (b ? (double)b[at] - shift_b : 1);
+    }
+    for (int k = 0; k < EN_LANES; k++) sum += lane[k];
+    return sum / p->channels;
+}
+
+typedef struct statistics {
+    double mean, i;
+} statistics;
+
+static statistics statistics_of(const en_call *c, const position *p)
+{
+    double m = mean(p, c->x[X], 0, NULL, 0);
+    return (statistics){m, 1 / sqrt(mean(p, c->x[X], m, c->x[X], m) + (double)c->node->attr.eps)};
+}
+
+static double z_at(const en_call *c, const statistics *s, size_t at) { return ((double)c->x[X][at] - s->mean) * s->i; }
+
+static void fwd_position(void *arg, int job, int worker)
+{
+    (void)worker;
+    const en_call *c = arg;
+    position p = position_of(c, job);
+    statistics s = statistics_of(c, &p);
+    for (int k = 0; k < p.channels; k++) {
+        size_t at = place(&p, k);
+        c->y[at] = (float)((double)c->x[GAMMA][k] * z_at(c, &s, at) + (double)c->x[BETA][k]);
+    }
+    for (int k = p.channels; k % EN_LANES; k++) c->y[place(&p, k)] = 0;
+}
+
+/* dz = i (dx - m(dx) - z m(z dx)); both means are 0 where x is not differentiated. */
+typedef struct moved {
+    double mean_dx, mean_zdx, di;
+} moved;
+
+static moved moved_by(const en_call *c, const position *p, const statistics *s)
+{
+    moved m = {0};
+    if (!c->dx[X]) return m;
+    m.mean_dx = mean(p, c->dx[X], 0, NULL, 0);
+    m.mean_zdx = s->i * mean(p, c->x[X], s->mean, c->dx[X], 0);
+    m.di = -s->i * s->i * m.mean_zdx;
+    return m;
+}
+
+static double dz_at(const en_call *c, const statistics *s, const moved *m, size_t at)
+{
+    return c->dx[X] ? s->i * ((double)c->dx[X][at] - m->mean_dx - z_at(c, s, at) * m->mean_zdx) : 0;
+}
+
+static void jvp_position(void *arg, int job, int worker)
+{
+    (void)worker;
+    const en_call *c = arg;
+    position p = position_of(c, job);
+    statistics s = statistics_of(c, &p);
+    moved m = moved_by(c, &p, &s);
+    for (int k = 0; k < p.channels; k++) {
+        size_t at = place(&p, k);
+        double dy = (double)c->x[GAMMA][k] * dz_at(c, &s, &m, at);
+        if (c->dx[GAMMA]) dy += (double)c->dx[GAMMA][k] * z_at(c, &s, at);
+        if (c->dx[BETA]) dy += (double)c->dx[BETA][k];
+        c->dy[at] = (float)dy;
+    }
+    for (int k = p.channels; k % EN_LANES; k++) c->dy[place(&p, k)] = 0;
+}
+
+static void vjp_position(void *arg, int job, int worker)
+{
+    (void)worker;
+    const en_call *c = arg;
+    position p = position_of(c, job);
+    statistics s = statistics_of(c, &p);
+    double mean_h = 0, mean_zh = 0;
+    for (int k = 0; k < p.channels; k++) {
+        size_t at = place(&p, k);
+        double h = (double)c->x[GAMMA][k] * (double)c->gy[at];
+        mean_h += h / p.channels;
+        mean_zh += z_at(c, &s, at) * h / p.channels;
+    }
+    for (int k = 0; k < p.channels; k++) {
+        size_t at = place(&p, k);
+        c->gx[X][at] += (float)(s.i * ((double)c->x[GAMMA][k] * (double)c->gy[at] - mean_h - z_at(c, &s, at) * mean_zh));
+    }
+}
+
+/* gx = i t with t = h - m(h) - z m(z h):  dgx = di t + i (dh - m(dh) - dz m(z h) - z m(dz h + z dh)) */
+static void dvjp_position(void *arg, int job, int worker)
+{
+    (void)worker;
+    const en_call *c = arg;
+    position p = position_of(c, job);
+    statistics s = statistics_of(c, &p);
+    moved m = moved_by(c, &p, &s);
+    double mean_h = 0, mean_zh = 0, mean_dh = 0, mean_dzh = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (int k = 0; k < p.channels; k++) {
+            size_t at = place(&p, k);
+            double z = z_at(c, &s, at), dz = dz_at(c, &s, &m, at), gamma = (double)c->x[GAMMA][k], gy = (double)c->gy[at], h = gamma * gy;
+            double dh = gamma * (double)c->dgy[at] + (c->dx[GAMMA] ? (double)c->dx[GAMMA][k] * gy : 0);
+            if (pass == 0) {
+                mean_h += h / p.channels;
+                mean_zh += z * h / p.channels;
+                mean_dh += dh / p.channels;
+                mean_dzh += (dz * h + z * dh) / p.channels;
+            } else {
+                c->dgx[X][at] += (float)(m.di * (h - mean_h - z * mean_zh) + s.i * (dh - mean_dh - dz * mean_zh - z * mean_dzh));
+            }
+        }
+}
+
+/* ggamma += sum z gy, gbeta += sum gy; with tangents: dggamma += sum z dgy + dz gy, dgbeta += sum dgy */
+static void parameter_gradients(const en_call *c, float *ggamma, float *gbeta, const float *gy, const float *moved_gy)
+{
+    for (int i = 0; i < positions_of(c); i++) {
+        position p = position_of(c, i);
+        statistics s = statistics_of(c, &p);
+        moved m = moved_by(c, &p, &s);
+        for (int k = 0; k < p.channels; k++) {
+            size_t at = place(&p, k);
+            if (ggamma) ggamma[k] += (float)(z_at(c, &s, at) * (double)gy[at] + (moved_gy ? dz_at(c, &s, &m, at) * (double)moved_gy[at] : 0));
+            if (gbeta) gbeta[k] += gy[at];
+        }
+    }
+}
+
+static void over_positions(const en_call *c, en_job *run)
+{
+    en_call call = *c;
+    en_parallel(c->pool, positions_of(c), run, &call);
+}
+
+static void layer_norm_fwd(const en_call *c) { over_positions(c, fwd_position); }
+static void layer_norm_jvp(const en_call *c) { over_positions(c, jvp_position); }
+
+static void layer_norm_vjp(const en_call *c)
+{
+    if (c->gx[X]) over_positions(c, vjp_position);
+    if (c->gx[GAMMA] || c->gx[BETA]) parameter_gradients(c, c->gx[GAMMA], c->gx[BETA], c->gy, NULL);
+}
+
+static void layer_norm_dvjp(const en_call *c)
+{
+    if (c->dgx[X]) over_positions(c, dvjp_position);
+    if (c->dgx[GAMMA] || c->dgx[BETA]) parameter_gradients(c, c->dgx[GAMMA], c->dgx[BETA], c->dgy, c->gy);
+}
+
+static en_status layer_norm_shape(en_node *n, const en_shape *const in[], en_error *e)
+{
+    char tx[64], tw[64];
+    for (int k = 1; k < n->inputs; k++)
+        if (in[X]->layout != EN_BLOCKED || in[k]->rank != 1 || in[k]->dim[0] != in[X]->dim[1])
+            return en_fail(e, EN_E_ARG, "parameter %d, %s, does not fit input %s", k, en_shape_text(in[k], tw), en_shape_text(in[X], tx));
+    n->shape = *in[X];
+    return EN_OK;
+}
+
+extern const en_op en_op_layer_norm;
+const en_op en_op_layer_norm = {"layer_norm", layer_norm_shape, NULL, layer_norm_fwd, layer_norm_jvp, layer_norm_vjp, layer_norm_dvjp, EN_CURVED, 0, 0, KN_NONE};
+
+en_ref en_layer_norm(en_graph *g, en_ref x, en_ref gamma, en_ref beta, float eps)
+{
+    return en_apply(g, &en_op_layer_norm, (en_ref[]){x, gamma, beta}, 3, &(en_attr){.eps = eps});
+}
