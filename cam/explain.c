@@ -2,7 +2,7 @@
 /* Cut, sweep, combine. The network is cut at the layers that are to be explained; one forward pass gives logits and activations, with
  * tangents along the activation where a Hessian-vector product is wanted; one reverse pass over the tail gives gradients and products for
  * up to CAM_SEEDS pairs of utility and class; the table of methods combines them into maps. */
-#include "cam/internal.h"
+#include "cam/perturb.h"
 #include "weights/seeded.h"
 
 #include <math.h>
@@ -174,21 +174,22 @@ static int pair_number(cam_ctx *c, const cam_job *j, int hvp)
 
 static en_status read_request(cam_ctx *c, const cam_request *r, cam_site_layer *layers, int *layer_count, en_error *e)
 {
-    cam_job j = {.method = r->method ? cam_method_find(r->method) : NULL, .pair = -1, .cls = r->cls, .seed = r->seed};
+    cam_job j = {.method = r->method ? cam_method_find(r->method) : NULL, .pair = -1, .cls = r->cls, .seed = r->seed, .smooth = (r->flags & CAM_EIGEN_SMOOTH) != 0};
     if (r->size < sizeof *r) return en_fail(e, EN_E_ARG, "request: size is %u, want sizeof(cam_request)", r->size);
     if (!j.method) return en_fail(e, EN_E_ARG, "no method is called '%s'", r->method ? r->method : "");
     j.utility = r->utility ? cam_utility_find(r->utility) : CAM_UTILITIES;
-    if (j.utility == CAM_UTILITIES) return en_fail(e, EN_E_ARG, "no utility is called '%s': want logit, softmax, logsoftmax or rest", r->utility ? r->utility : "");
+    if (j.utility == CAM_UTILITIES) return en_fail(e, EN_E_ARG, "no utility is called '%s': want one of cam_list(\"utilities\")", r->utility ? r->utility : "");
+    if (j.method->utility >= 0) j.utility = (cam_utility)j.method->utility;
     if (j.cls >= c->net->classes || j.cls < -c->net->classes) return en_fail(e, EN_E_ARG, "class %d: want 0 to %d, or -1 for the best and so on", j.cls, c->net->classes - 1);
     EN_TRY(layer_number(c, r->layer, layers, layer_count, &j.layer, e));
     snprintf(j.layer_name, sizeof j.layer_name, "%s", r->layer);
-    if (j.method->needs) j.pair = pair_number(c, &j, (j.method->needs & CAM_HVP) || (r->flags & CAM_WITH_HVP));
+    int hvp = (j.method->needs & CAM_HVP) || (r->flags & CAM_WITH_HVP);
+    if (j.method->needs & (CAM_GRAD | CAM_HVP) || (j.method->needs && hvp)) j.pair = pair_number(c, &j, hvp);
     c->jobs[c->job_count++] = j;
     return EN_OK;
 }
 
-/* The class that a selector means for image n. */
-static int class_of(const cam_ctx *c, int n, int cls) { return cls >= 0 ? cls : c->top[n * c->ranks - 1 - cls]; }
+int cam_class_of(const cam_ctx *c, int n, int cls) { return cls >= 0 ? cls : c->top[n * c->ranks - 1 - cls]; }
 
 /* ---- sweeps ---- */
 
@@ -224,7 +225,7 @@ static void fill_seed(cam_ctx *c, const cam_pair *p, int seed, int order, double
     for (int n = 0; n < c->n; n++) {
         const float *direction = order > 1 ? en_tangent(g, y) + (size_t)n * row : NULL;
         float *gy = en_adjoint(g, y, seed, 1) + (size_t)n * row, *dgy = order > 1 ? en_adjoint(g, y, seed, 2) + (size_t)n * row : NULL;
-        double u = cam_utility_at(p->utility, c->logits + (size_t)n * classes, (int)classes, class_of(c, n, p->cls), direction, gy, dgy);
+        double u = cam_utility_at(p->utility, c->logits + (size_t)n * classes, (int)classes, cam_class_of(c, n, p->cls), direction, gy, dgy);
         if (value) value[n] = u;
     }
 }
@@ -274,6 +275,23 @@ static en_status sweep_layer(cam_ctx *c, int layer, int has_tangents, en_error *
     return EN_OK;
 }
 
+/* ---- the tail alone ---- */
+
+en_status cam_fit_tail(cam_ctx *c, const cam_site_layer *l, int n, en_error *e)
+{
+    if (c->tail.graph && c->tail_layer == l->ref && c->tail_n == n && c->tail_height == c->height && c->tail_width == c->width) return EN_OK;
+    net_model_free(&c->tail);
+    EN_TRY(net_model_build(c->net->arch, c->net->classes, n, c->height, c->width, c->net->params, &c->tail, e));
+    en_cut(c->tail.graph, &l->ref, 1);
+    en_status status = en_graph_finish(c->tail.graph, &(en_options){.pool = c->pool, .tail_only = 1}, e);
+    if (status != EN_OK) net_model_free(&c->tail);
+    c->tail_layer = l->ref;
+    c->tail_n = n;
+    c->tail_height = c->height;
+    c->tail_width = c->width;
+    return status;
+}
+
 /* ---- maps ---- */
 
 static double norm(const float *x, size_t n)
@@ -288,7 +306,8 @@ static double norm(const float *x, size_t n)
 static void say_by_construction(const cam_ctx *c, const cam_job *j, cam_result *r)
 {
     const cam_site_layer *l = &c->layers[j->layer];
-    if (j->method->needs & CAM_HVP && j->utility == CAM_LOGIT && en_tail_curvature(c->model.graph, l->cut) != EN_CURVED) {
+    if (j->smooth) return; /* signs of principal components may differ */
+    if (j->method->needs & CAM_HVP && cam_utility_is_linear(j->utility) && en_tail_curvature(c->model.graph, l->cut) != EN_CURVED) {
         r->hvp_zero = 1;
         r->same_as = j->method->first_order;
         r->because = "behind this layer the logit is piecewise linear, so its Hessian is exactly zero";
@@ -298,23 +317,45 @@ static void say_by_construction(const cam_ctx *c, const cam_job *j, cam_result *
     }
 }
 
-static en_status make_map(cam_ctx *c, cam_job *j, int n, en_error *e)
+/* What a layer is called in streams of random numbers: the preset if it is one, however it was asked for. */
+static const char *stream_name(const cam_ctx *c, const cam_site_layer *l)
+{
+    const net_arch *a = c->net->arch;
+    return !strcmp(l->name, a->pre_pool) ? "pre_pool" : !strcmp(l->name, a->conv) ? "conv" : l->name;
+}
+
+/* Channel weights of the methods that find them by trying; *weights is NULL for the others. The caller frees. */
+static en_status try_weights(cam_ctx *c, const cam_job *j, cam_input in, int n, double **weights, en_error *e)
+{
+    *weights = NULL;
+    if (!(j->method->needs & (CAM_ABLATION | CAM_SCORE))) return EN_OK;
+    *weights = malloc((size_t)c->layers[j->layer].c * sizeof **weights);
+    if (!*weights) return en_fail(e, EN_E_NOMEM, "%s: out of memory", j->method->name);
+    return j->method->needs & CAM_SCORE ? cam_score_weights(c, j, in, n, *weights, e) : cam_ablation_weights(c, j, n, *weights, e);
+}
+
+static en_status make_map(cam_ctx *c, cam_job *j, cam_input in, int n, en_error *e)
 {
     const cam_site_layer *l = &c->layers[j->layer];
     const cam_pair *p = j->pair >= 0 ? &c->pairs[j->pair] : NULL;
     size_t cells = (size_t)l->h * (size_t)l->w, floats = (size_t)l->c * cells, pixels = (size_t)c->height * (size_t)c->width;
     char stream[112];
-    snprintf(stream, sizeof stream, "randomcam/%s", j->layer_name);
+    snprintf(stream, sizeof stream, "randomcam/%s", stream_name(c, l));
     cam_site site = {.a = l->activation + (size_t)n * floats, .channels = (size_t)l->c, .positions = cells,
                      .stream = wt_seeded_stream(stream, j->seed)};
     if (p) site.g = p->gradient + (size_t)n * floats;
     if (p && p->hvp) site.h = p->hvp_activation + (size_t)n * floats;
     double *raw = j->raw + (size_t)n * cells;
     cam_result *r = &j->result[n];
-    EN_TRY(cam_method_map(j->method, &site, raw, e));
+    double *weights;
+    en_status status = try_weights(c, j, in, n, &weights, e);
+    site.weights = weights;
+    if (status == EN_OK) status = cam_method_map(j->method, &site, j->smooth, raw, e);
+    free(weights);
+    EN_TRY(status);
     EN_TRY(cam_finish_map(raw, l->h, l->w, j->map + (size_t)n * pixels, c->height, c->width, e));
     const float *logits = c->logits + (size_t)n * (size_t)c->net->classes;
-    *r = (cam_result){.cls = class_of(c, n, j->cls), .height = l->h, .width = l->w, .hvp_ratio = -1};
+    *r = (cam_result){.cls = cam_class_of(c, n, j->cls), .height = l->h, .width = l->w, .hvp_ratio = -1};
     r->status = (int32_t)cam_judge_map(raw, cells, &r->positive, &r->negative);
     r->logit = logits[r->cls];
     r->probability = (float)cam_utility_at(CAM_SOFTMAX, logits, c->net->classes, r->cls, NULL, NULL, NULL);
@@ -325,7 +366,7 @@ static en_status make_map(cam_ctx *c, cam_job *j, int n, en_error *e)
     return EN_OK;
 }
 
-static en_status make_maps(cam_ctx *c, cam_result *results, en_error *e)
+static en_status make_maps(cam_ctx *c, cam_input in, cam_result *results, en_error *e)
 {
     for (int i = 0; i < c->job_count; i++) {
         cam_job *j = &c->jobs[i];
@@ -336,7 +377,7 @@ static en_status make_maps(cam_ctx *c, cam_result *results, en_error *e)
         j->result = malloc(n * sizeof *j->result);
         if (!j->raw || !j->map || !j->result) return en_fail(e, EN_E_NOMEM, "maps: out of memory");
         for (int k = 0; k < c->n; k++) {
-            EN_TRY(make_map(c, j, k, e));
+            EN_TRY(make_map(c, j, in, k, e));
             results[(size_t)k * (size_t)c->job_count + (size_t)i] = j->result[k];
         }
     }
@@ -356,7 +397,7 @@ static en_status explain(cam_ctx *c, cam_input in, const cam_request *requests, 
     for (int i = 0; i < c->pair_count; i++) hvp |= c->pairs[i].layer == 0 && c->pairs[i].hvp;
     EN_TRY(run_forward(c, in, hvp ? c->layers[0].cut : EN_NONE, e));
     for (int i = 0; i < layer_count; i++) EN_TRY(sweep_layer(c, i, i == 0 && hvp, e));
-    EN_TRY(make_maps(c, results, e));
+    EN_TRY(make_maps(c, in, results, e));
     c->explained = 1;
     return EN_OK;
 }
@@ -416,7 +457,7 @@ static const float *derivative(const cam_ctx *c, int32_t image, int32_t request,
 const float *cam_gradient(const cam_ctx *c, int32_t image, int32_t request) { return derivative(c, image, request, 1); }
 const float *cam_hvp_activation(const cam_ctx *c, int32_t image, int32_t request) { return derivative(c, image, request, 2); }
 
-/* ---- other directions, and the tail alone ---- */
+/* ---- other directions and activations ---- */
 
 cam_status cam_hvp(cam_ctx *c, int32_t request, const float *vector, float *product, cam_error *error)
 {
@@ -434,22 +475,6 @@ cam_status cam_hvp(cam_ctx *c, int32_t request, const float *vector, float *prod
     return EN_OK;
 }
 
-/* Builds the graph for n activations of a layer; what else its tail reads comes from image 0 of the last explanation. */
-static en_status fit_tail(cam_ctx *c, const cam_site_layer *l, int n, en_error *e)
-{
-    if (c->tail.graph && c->tail_layer == l->ref && c->tail_n == n && c->tail_height == c->height && c->tail_width == c->width) return EN_OK;
-    net_model_free(&c->tail);
-    EN_TRY(net_model_build(c->net->arch, c->net->classes, n, c->height, c->width, c->net->params, &c->tail, e));
-    en_cut(c->tail.graph, &l->ref, 1);
-    en_status status = en_graph_finish(c->tail.graph, &(en_options){.pool = c->pool, .tail_only = 1}, e);
-    if (status != EN_OK) net_model_free(&c->tail);
-    c->tail_layer = l->ref;
-    c->tail_n = n;
-    c->tail_height = c->height;
-    c->tail_width = c->width;
-    return status;
-}
-
 cam_status cam_tail(cam_ctx *c, const char *layer, const float *activations, int32_t n, float *logits, cam_error *error)
 {
     en_error *e = cam_engine_error(error);
@@ -459,9 +484,9 @@ cam_status cam_tail(cam_ctx *c, const char *layer, const float *activations, int
     for (int i = 0; i < c->layer_count && c->explained; i++)
         if (c->layers[i].ref == ref) l = &c->layers[i];
     if (!l || n < 1) return en_fail(e, EN_E_ARG, "tail of layer %s, %d activations: want a layer of the last cam_explain and at least 1", layer, n);
-    EN_TRY(fit_tail(c, l, n, e));
+    EN_TRY(cam_fit_tail(c, l, n, e));
     en_graph *g = c->tail.graph;
-    en_copy_outside(g, 0, c->model.graph);
+    en_copy_outside(g, 0, c->model.graph, 0);
     en_store(en_shape_of(g, ref), activations, en_value(g, ref));
     en_forward_tail(g, 0, 0);
     en_load(en_shape_of(g, c->tail.logits), en_value(g, c->tail.logits), logits);

@@ -46,6 +46,7 @@ typedef struct cam_job {
     cam_utility utility;
     int cls;
     uint64_t seed;
+    int smooth;          /* eigen smoothing          */
     double *raw;         /* [n][h,w], owned          */
     float *map;          /* [n][height,width], owned */
     cam_result *result;  /* [n], owned               */
@@ -72,6 +73,12 @@ struct cam_ctx {
     int ranks;
     int explained;       /* the last call explained          */
 };
+
+/* The class that a selector means for an image of the last forward pass. */
+int cam_class_of(const cam_ctx *ctx, int image, int cls);
+
+/* Makes ctx->tail a graph of n images, cut 0 being the layer, of which only the tail can run. */
+en_status cam_fit_tail(cam_ctx *ctx, const cam_site_layer *layer, int n, en_error *e);
 
 /* The public error and statuses are the engine's. */
 _Static_assert(sizeof(cam_error) == sizeof(en_error) && CAM_E_CANCELLED == (int)EN_E_CANCELLED, "one error, two names");

@@ -2,6 +2,8 @@
 /* The table of methods, and what all of them share. */
 #include "cam/methods.h"
 
+#include "cam/eigen.h"
+#include "cam/utility.h"
 #include "nets/nets.h"
 #include "weights/seeded.h"
 
@@ -12,61 +14,89 @@ static size_t at(const cam_site *c, size_t k, size_t s) { return k * c->position
 
 /* ---- fields ---- */
 
-static double gradient(const cam_site *c, size_t k, size_t s, double sum)
+static double gradient(const cam_site *c, size_t k, size_t s, const cam_channel *h)
 {
-    (void)sum;
+    (void)h;
     return (double)c->g[at(c, k, s)];
 }
 
-static double positive_gradient(const cam_site *c, size_t k, size_t s, double sum)
+static double positive_gradient(const cam_site *c, size_t k, size_t s, const cam_channel *h)
 {
-    double g = gradient(c, k, s, sum);
+    double g = gradient(c, k, s, h);
     return g > 0 ? g : 0;
 }
 
 /* max(g, 0) g^2 / (2 g^2 + g^3 sum A + 1e-6): the exponential of the utility cancels (arXiv:1710.11063, eq. 19 as implemented) */
-static double plus_plus(const cam_site *c, size_t k, size_t s, double sum)
+static double plus_plus(const cam_site *c, size_t k, size_t s, const cam_channel *h)
 {
-    double g = gradient(c, k, s, sum);
-    return g > 0 ? g * (g * g / (2 * g * g + sum * g * g * g + 1e-6)) : 0;
+    double g = gradient(c, k, s, h);
+    return g > 0 ? g * (g * g / (2 * g * g + h->sum * g * g * g + 1e-6)) : 0;
 }
 
-static double share_of_gradient(const cam_site *c, size_t k, size_t s, double sum)
+static double share_of_gradient(const cam_site *c, size_t k, size_t s, const cam_channel *h)
 {
-    return gradient(c, k, s, sum) * (double)c->a[at(c, k, s)] / (sum + 1e-7);
+    return gradient(c, k, s, h) * (double)c->a[at(c, k, s)] / (h->sum + 1e-7);
 }
 
 /* q = g - (H a) / 2: the Shapley value of the second-order expansion at the full coalition, divided by a (eq. * of the theory chapter) */
-static double shapley(const cam_site *c, size_t k, size_t s, double sum)
+static double shapley(const cam_site *c, size_t k, size_t s, const cam_channel *h)
 {
-    return gradient(c, k, s, sum) - 0.5 * (double)c->h[at(c, k, s)];
+    return gradient(c, k, s, h) - 0.5 * (double)c->h[at(c, k, s)];
 }
 
-static double share_of_shapley(const cam_site *c, size_t k, size_t s, double sum)
+static double share_of_shapley(const cam_site *c, size_t k, size_t s, const cam_channel *h)
 {
-    return shapley(c, k, s, sum) * (double)c->a[at(c, k, s)] / (sum + 1e-7);
+    return shapley(c, k, s, h) * (double)c->a[at(c, k, s)] / (h->sum + 1e-7);
 }
 
-static double drawn(const cam_site *c, size_t k, size_t s, double sum)
+static double magnitude(const cam_site *c, size_t k, size_t s, const cam_channel *h) { return fabs(gradient(c, k, s, h)); }
+
+static double one(const cam_site *c, size_t k, size_t s, const cam_channel *h)
 {
-    (void)s, (void)sum;
+    (void)c, (void)k, (void)s, (void)h;
+    return 1;
+}
+
+/* Its sum over positions is the share of them at which the channel stands out by more than two deviations (arXiv:2305.19147). */
+static double outstanding(const cam_site *c, size_t k, size_t s, const cam_channel *h)
+{
+    return (double)c->a[at(c, k, s)] > h->mean + 2 * h->deviation ? 1 / (double)c->positions : 0;
+}
+
+static double given(const cam_site *c, size_t k, size_t s, const cam_channel *h)
+{
+    (void)s, (void)h;
+    return c->weights[k];
+}
+
+static double drawn(const cam_site *c, size_t k, size_t s, const cam_channel *h)
+{
+    (void)s, (void)h;
     return wt_uniform(c->stream, k);
 }
 
 /* clang-format off */
 static const cam_method methods[] = {
-/*   name            field              over space  products      needs              first order   where flat      source */
-    {"gradcam",      gradient,          CAM_MEAN,   CAM_SIGNED,   CAM_GRAD,           NULL,         NULL,           "arXiv:1610.02391"},
-    {"gradcam++",    plus_plus,         CAM_SUM,    CAM_SIGNED,   CAM_GRAD,           NULL,         NULL,           "arXiv:1710.11063"},
-    {"xgradcam",     share_of_gradient, CAM_SUM,    CAM_SIGNED,   CAM_GRAD,           NULL,         "gradcam",      "arXiv:2008.02312"},
-    {"hirescam",     gradient,          CAM_KEEP,   CAM_SIGNED,   CAM_GRAD,           NULL,         "gradcam",      "arXiv:2011.08891"},
-    {"gradcam-e",    gradient,          CAM_KEEP,   CAM_POSITIVE, CAM_GRAD,           NULL,         NULL,           "arXiv:2501.06261"},
-    {"layercam",     positive_gradient, CAM_KEEP,   CAM_SIGNED,   CAM_GRAD,           NULL,         NULL,           "doi:10.1109/TIP.2021.3089943"},
-    {"shapleycam",   shapley,           CAM_MEAN,   CAM_SIGNED,   CAM_GRAD | CAM_HVP, "gradcam",    NULL,           "arXiv:2501.06261"},
-    {"shapleycam-h", shapley,           CAM_KEEP,   CAM_SIGNED,   CAM_GRAD | CAM_HVP, "hirescam",   "shapleycam",   "arXiv:2501.06261"},
-    {"shapleycam-e", shapley,           CAM_KEEP,   CAM_POSITIVE, CAM_GRAD | CAM_HVP, "gradcam-e",  NULL,           "arXiv:2501.06261"},
-    {"shapleycam-x", share_of_shapley,  CAM_SUM,    CAM_SIGNED,   CAM_GRAD | CAM_HVP, "xgradcam",   "shapleycam",   "arXiv:2501.06261"},
-    {"randomcam",    drawn,             CAM_MEAN,   CAM_SIGNED,   0,                  NULL,         NULL,           "a control: weights drawn from [-1, 1)"},
+/*   name             field              over space  products      combination            needs              utility    first order   where flat      source */
+    {"gradcam",       gradient,          CAM_MEAN,   CAM_SIGNED,   CAM_ADD,               CAM_GRAD,           -1,        NULL,         NULL,           "arXiv:1610.02391"},
+    {"gradcam++",     plus_plus,         CAM_SUM,    CAM_SIGNED,   CAM_ADD,               CAM_GRAD,           -1,        NULL,         NULL,           "arXiv:1710.11063"},
+    {"xgradcam",      share_of_gradient, CAM_SUM,    CAM_SIGNED,   CAM_ADD,               CAM_GRAD,           -1,        NULL,         "gradcam",      "arXiv:2008.02312"},
+    {"hirescam",      gradient,          CAM_KEEP,   CAM_SIGNED,   CAM_ADD,               CAM_GRAD,           -1,        NULL,         "gradcam",      "arXiv:2011.08891"},
+    {"gradcam-e",     gradient,          CAM_KEEP,   CAM_POSITIVE, CAM_ADD,               CAM_GRAD,           -1,        NULL,         NULL,           "arXiv:2501.06261"},
+    {"layercam",      positive_gradient, CAM_KEEP,   CAM_SIGNED,   CAM_ADD,               CAM_GRAD,           -1,        NULL,         NULL,           "doi:10.1109/TIP.2021.3089943"},
+    {"shapleycam",    shapley,           CAM_MEAN,   CAM_SIGNED,   CAM_ADD,               CAM_GRAD | CAM_HVP, -1,        "gradcam",    NULL,           "arXiv:2501.06261"},
+    {"shapleycam-h",  shapley,           CAM_KEEP,   CAM_SIGNED,   CAM_ADD,               CAM_GRAD | CAM_HVP, -1,        "hirescam",   "shapleycam",   "arXiv:2501.06261"},
+    {"shapleycam-e",  shapley,           CAM_KEEP,   CAM_POSITIVE, CAM_ADD,               CAM_GRAD | CAM_HVP, -1,        "gradcam-e",  NULL,           "arXiv:2501.06261"},
+    {"shapleycam-x",  share_of_shapley,  CAM_SUM,    CAM_SIGNED,   CAM_ADD,               CAM_GRAD | CAM_HVP, -1,        "xgradcam",   "shapleycam",   "arXiv:2501.06261"},
+    {"eigencam",      one,               CAM_KEEP,   CAM_SIGNED,   CAM_PRINCIPAL,         0,                  -1,        NULL,         NULL,           "arXiv:2008.00299"},
+    {"eigengradcam",  gradient,          CAM_KEEP,   CAM_SIGNED,   CAM_PRINCIPAL,         CAM_GRAD,           -1,        NULL,         NULL,           "eigencam of gradient times activation"},
+    {"segeigencam",   magnitude,         CAM_KEEP,   CAM_SIGNED,   CAM_PRINCIPAL_TURNED,  CAM_GRAD,           -1,        NULL,         NULL,           "eigencam of |gradient| times activation"},
+    {"kpcacam",       one,               CAM_KEEP,   CAM_SIGNED,   CAM_KERNEL,            0,                  -1,        NULL,         NULL,           "arXiv:2410.00267"},
+    {"fem",           outstanding,       CAM_SUM,    CAM_SIGNED,   CAM_ADD,               0,                  -1,        NULL,         NULL,           "arXiv:2305.19147"},
+    {"scorecam",      given,             CAM_MEAN,   CAM_SIGNED,   CAM_ADD,               CAM_SCORE,          -1,        NULL,         NULL,           "arXiv:1910.01279"},
+    {"ablationcam",   given,             CAM_MEAN,   CAM_SIGNED,   CAM_ADD,               CAM_ABLATION,       -1,        NULL,         NULL,           "doi:10.1109/WACV45572.2020.9093360"},
+    {"finercam",      gradient,          CAM_MEAN,   CAM_SIGNED,   CAM_ADD,               CAM_GRAD,           CAM_FINER, NULL,         NULL,           "arXiv:2501.11309"},
+    {"randomcam",     drawn,             CAM_MEAN,   CAM_SIGNED,   CAM_ADD,               0,                  -1,        NULL,         NULL,           "a control: weights drawn from [-1, 1)"},
 };
 /* clang-format on */
 
@@ -80,23 +110,58 @@ const cam_method *cam_method_find(const char *name)
     return NULL;
 }
 
-en_status cam_method_map(const cam_method *m, const cam_site *c, double *map, en_error *e)
+static cam_channel channel_of(const cam_site *c, size_t k)
 {
-    double *weight = malloc(c->positions * sizeof *weight);
-    if (!weight) return en_fail(e, EN_E_NOMEM, "%s: out of memory", m->name);
+    cam_channel h = {0};
+    double squares = 0;
+    for (size_t s = 0; s < c->positions; s++) h.sum += (double)c->a[at(c, k, s)];
+    h.mean = h.sum / (double)c->positions;
+    for (size_t s = 0; s < c->positions; s++) squares += ((double)c->a[at(c, k, s)] - h.mean) * ((double)c->a[at(c, k, s)] - h.mean);
+    h.deviation = sqrt(squares / (double)c->positions);
+    return h;
+}
+
+/* The products P of channel k. */
+static void products_of(const cam_method *m, const cam_site *c, size_t k, double *p)
+{
+    cam_channel h = channel_of(c, k);
+    double pooled = 0;
+    for (size_t s = 0; s < c->positions; s++) pooled += p[s] = m->field(c, k, s, &h);
+    if (m->pooling == CAM_MEAN) pooled /= (double)c->positions;
+    for (size_t s = 0; s < c->positions; s++) {
+        p[s] = (m->pooling == CAM_KEEP ? p[s] : pooled) * (double)c->a[at(c, k, s)];
+        if (m->products == CAM_POSITIVE && p[s] < 0) p[s] = 0;
+    }
+}
+
+/* If the most negative value is larger than the most positive one, all change sign. */
+static void turn(double *map, size_t n)
+{
+    double least = 0, most = 0;
+    for (size_t s = 0; s < n; s++) {
+        least = map[s] < least ? map[s] : least;
+        most = map[s] > most ? map[s] : most;
+    }
+    for (size_t s = 0; -least > most && s < n; s++) map[s] = -map[s];
+}
+
+en_status cam_method_map(const cam_method *m, const cam_site *c, int smooth, double *map, en_error *e)
+{
+    cam_combination how = smooth && m->combination == CAM_ADD ? CAM_PRINCIPAL : m->combination;
+    double *p = malloc((how == CAM_ADD ? 1 : c->channels) * c->positions * sizeof *p);
+    if (!p) return en_fail(e, EN_E_NOMEM, "%s: out of memory", m->name);
     for (size_t s = 0; s < c->positions; s++) map[s] = 0;
     for (size_t k = 0; k < c->channels; k++) {
-        double sum = 0, pooled = 0;
-        for (size_t s = 0; s < c->positions; s++) sum += (double)c->a[at(c, k, s)];
-        for (size_t s = 0; s < c->positions; s++) pooled += weight[s] = m->field(c, k, s, sum);
-        if (m->pooling == CAM_MEAN) pooled /= (double)c->positions;
-        for (size_t s = 0; s < c->positions; s++) {
-            double p = (m->pooling == CAM_KEEP ? weight[s] : pooled) * (double)c->a[at(c, k, s)];
-            map[s] += m->products == CAM_POSITIVE && p < 0 ? 0 : p;
-        }
+        double *row = how == CAM_ADD ? p : p + k * c->positions;
+        products_of(m, c, k, row);
+        for (size_t s = 0; how == CAM_ADD && s < c->positions; s++) map[s] += row[s];
     }
-    free(weight);
-    return EN_OK;
+    en_status status = how == CAM_ADD      ? EN_OK
+                       : how == CAM_KERNEL ? cam_project_kernel(p, c->channels, c->positions, map, e)
+                                           : cam_project(p, c->channels, c->positions, map, e);
+    if (how == CAM_PRINCIPAL_TURNED) turn(map, c->positions);
+    free(p);
+    return status;
 }
 
 /* Subtracts the minimum, divides by 1e-7 + the maximum of what is left; values below 0 count as 0. One NaN or

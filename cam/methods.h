@@ -4,7 +4,8 @@
  *
  *     M[s] = sum over k of  P[k,s],    P[k,s] = W[k,s] A[k,s]  or  max(W[k,s] A[k,s], 0)
  *
- * where the weights W come from a field of A, G and HA, taken as they are, or pooled over the positions of each channel. */
+ * where the weights W come from a field of A, G and HA, taken as they are, or pooled over the positions of each channel. Some methods
+ * project the channels of P on their first principal component instead of adding them up. */
 #ifndef CAM_METHODS_H
 #define CAM_METHODS_H
 
@@ -17,19 +18,32 @@
 typedef struct cam_site {
     const float *a, *g, *h;
     size_t channels, positions;
+    const double *weights; /* one per channel, for methods that find them by trying */
     uint64_t stream;    /* of random numbers, for the method that draws its weights */
 } cam_site;
 
 typedef enum cam_pooling { CAM_KEEP, CAM_MEAN, CAM_SUM } cam_pooling;
 typedef enum cam_products { CAM_SIGNED, CAM_POSITIVE } cam_products;
-enum { CAM_GRAD = 1, CAM_HVP = 2 };
+
+/* From products to map: their sum; the first principal component; the same, turned so that the value of largest magnitude is positive; the
+ * first component of kernel PCA. */
+typedef enum cam_combination { CAM_ADD, CAM_PRINCIPAL, CAM_PRINCIPAL_TURNED, CAM_KERNEL } cam_combination;
+
+/* Of one channel's activation over positions; the deviation is the population's. */
+typedef struct cam_channel {
+    double sum, mean, deviation;
+} cam_channel;
+
+enum { CAM_GRAD = 1, CAM_HVP = 2, CAM_ABLATION = 4, CAM_SCORE = 8 };
 
 typedef struct cam_method {
     const char *name;
-    double (*field)(const cam_site *site, size_t k, size_t s, double channel_sum); /* channel_sum: of A over positions */
+    double (*field)(const cam_site *site, size_t k, size_t s, const cam_channel *channel);
     cam_pooling pooling;
     cam_products products;
-    unsigned needs;          /* CAM_GRAD, CAM_HVP                                       */
+    cam_combination combination;
+    unsigned needs;          /* CAM_GRAD, ..; 0: the map is the same for every class    */
+    int utility;             /* the cam_utility that it comes with, -1 for the caller's  */
     const char *first_order; /* the method that it is where the Hessian vanishes, or NULL */
     const char *where_flat;  /* the method that it is where G and HA are constant over positions, or NULL */
     const char *source;
@@ -39,8 +53,9 @@ typedef struct cam_method {
 const cam_method *cam_method_at(int i);
 const cam_method *cam_method_find(const char *name);
 
-/* The raw map, [positions], in double. */
-en_status cam_method_map(const cam_method *m, const cam_site *site, double *map, en_error *e);
+/* The raw map, [positions], in double. `smooth`: the first principal component of the products takes the place of their sum (eigen
+ * smoothing). */
+en_status cam_method_map(const cam_method *m, const cam_site *site, int smooth, double *map, en_error *e);
 
 /* From raw to final, spec of the reference implementation: negative values to 0; subtract the minimum, divide by 1e-7 + maximum; enlarge
  * bilinearly (half-pixel centres, no anti-aliasing); the same normalisation again. `map` is [height, width]. */

@@ -137,11 +137,14 @@ typedef struct cam_request {
     const char *layer;   /* "pre_pool", "conv", or a layer's name                            */
     int32_t cls;         /* index, or CAM_TOP1, ..                                           */
     uint64_t seed;       /* for methods that draw random numbers: the same for every image   */
-    uint32_t flags;      /* CAM_WITH_HVP                                                     */
+    uint32_t flags;      /* CAM_WITH_HVP, CAM_EIGEN_SMOOTH                                   */
 } cam_request;
 
-/* Compute H A for cam_hvp_activation although the method does not need it. */
-enum { CAM_WITH_HVP = 1 };
+enum {
+    CAM_WITH_HVP = 1,    /* compute H A for cam_hvp_activation although the method does not need it          */
+    CAM_EIGEN_SMOOTH = 2 /* project products on their first principal component instead of adding them up; a
+                          * method that does so anyway stays as it is                                        */
+};
 
 /* What a map says. CAM_MAP_BLANK: no position speaks for the class. CAM_MAP_CONSTANT: all positions say the same. */
 enum { CAM_STATUS_OK, CAM_STATUS_BLANK, CAM_STATUS_CONSTANT, CAM_STATUS_NONFINITE };

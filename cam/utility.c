@@ -5,9 +5,15 @@
 #include "engine/math.h"
 #include "nets/nets.h"
 
-static const char *const names[CAM_UTILITIES] = {"logit", "softmax", "logsoftmax", "rest"};
+#include <math.h>
+
+static const char *const names[CAM_UTILITIES] = {"logit", "softmax", "logsoftmax", "rest", "contrast", "finer"};
+
+enum { RIVALS = 3 };
 
 const char *cam_utility_name(cam_utility u) { return names[u]; }
+
+int cam_utility_is_linear(cam_utility u) { return u == CAM_LOGIT || u == CAM_CONTRAST; }
 
 cam_utility cam_utility_find(const char *name)
 {
@@ -32,8 +38,8 @@ void cam_softmax(const float *o, int classes, double *out)
     for (int i = 0; i < classes; i++) out[i] = en_exp((double)o[i] - l);
 }
 
-/* (e - s) at class i: 1 - s_c is the sum of the others, because for a sure network the difference has no digits left. */
-static double contrast(const float *o, int classes, int c, double l, int i)
+/* e - s at class i: 1 - s_c is the sum of the others, because for a sure network the difference has no digits left. */
+static double away(const float *o, int classes, int c, double l, int i)
 {
     if (i != c) return -en_exp((double)o[i] - l);
     double others = 0;
@@ -42,15 +48,75 @@ static double contrast(const float *o, int classes, int c, double l, int i)
     return others;
 }
 
+/* o_c minus the largest other logit. */
+static double contrast(const float *o, int classes, int c, float *gradient, float *hvp)
+{
+    int d = c == 0 ? 1 : 0;
+    for (int i = 0; i < classes; i++) {
+        if (i != c && o[i] > o[d]) d = i;
+        if (gradient) gradient[i] = i == c;
+        if (hvp) hvp[i] = 0;
+    }
+    if (classes < 2) return (double)o[c];
+    if (gradient) gradient[d] = -1;
+    return (double)o[c] - (double)o[d];
+}
+
+/* The classes whose logits are nearest to o_c, nearest first; returns how many there are. */
+static int rivals_of(const float *o, int classes, int c, int rival[RIVALS])
+{
+    int count = 0;
+    for (int i = 0; i < classes; i++) {
+        if (i == c) continue;
+        double distance = fabs((double)o[i] - (double)o[c]);
+        int at = count < RIVALS ? count++ : RIVALS;
+        while (at > 0 && distance < fabs((double)o[rival[at - 1]] - (double)o[c])) {
+            if (at < RIVALS) rival[at] = rival[at - 1];
+            at--;
+        }
+        if (at < RIVALS) rival[at] = i;
+    }
+    return count;
+}
+
+/* With q the softmax over the rivals alone, a = sum q o, m = sum q v, da = sum q v (1 + o - a):
+ *     u = o_c - a    du/do_i = - q_i (1 + o_i - a)    (Hv)_i = - q_i ((v_i - m) (1 + o_i - a) + v_i - da)       for a rival i */
+static double finer(const float *o, int classes, int c, const float *v, float *gradient, float *hvp)
+{
+    int rival[RIVALS], count = rivals_of(o, classes, c, rival);
+    double q[RIVALS], total = 0, a = 0, m = 0, da = 0;
+    for (int i = 0; i < classes; i++) {
+        if (gradient) gradient[i] = i == c;
+        if (hvp) hvp[i] = 0;
+    }
+    if (count == 0) return (double)o[c];
+    double most = (double)o[rival[0]];
+    for (int i = 1; i < count; i++) most = fmax(most, (double)o[rival[i]]);
+    for (int i = 0; i < count; i++) total += q[i] = en_exp((double)o[rival[i]] - most);
+    for (int i = 0; i < count; i++) a += (q[i] /= total) * (double)o[rival[i]];
+    for (int i = 0; i < count && v; i++) {
+        m += q[i] * (double)v[rival[i]];
+        da += q[i] * (double)v[rival[i]] * (1 + (double)o[rival[i]] - a);
+    }
+    for (int i = 0; i < count; i++) {
+        double up = 1 + (double)o[rival[i]] - a;
+        if (gradient) gradient[rival[i]] = (float)(-q[i] * up);
+        if (hvp && v) hvp[rival[i]] = (float)(-q[i] * (((double)v[rival[i]] - m) * up + (double)v[rival[i]] - da));
+    }
+    return (double)o[c] - a;
+}
+
 double cam_utility_at(cam_utility u, const float *o, int classes, int c, const float *v, float *gradient, float *hvp)
 {
+    if (u == CAM_CONTRAST) return contrast(o, classes, c, gradient, hvp);
+    if (u == CAM_FINER) return finer(o, classes, c, v, gradient, hvp);
     double l = log_sum_exp(o, classes), target = (double)o[c], sc = en_exp(target - l), mean = 0;
     double value = u == CAM_LOGIT ? target : u == CAM_SOFTMAX ? sc : u == CAM_LOGSOFTMAX ? target - l : target + (target - l);
     if (!gradient && !hvp) return value;
     double vc = v ? (double)v[c] : 0; /* v counts from v_c on: v - m stays, and v_c - m keeps its digits when s_c is almost 1 */
     for (int i = 0; v && i < classes; i++) mean += en_exp((double)o[i] - l) * ((double)v[i] - vc);
     for (int i = 0; i < classes; i++) {
-        double e = i == c, es = contrast(o, classes, c, l, i);
+        double e = i == c, es = away(o, classes, c, l, i);
         double bend = v ? en_exp((double)o[i] - l) * ((double)v[i] - vc - mean) : 0;
         if (gradient) gradient[i] = (float)(u == CAM_LOGIT ? e : u == CAM_SOFTMAX ? sc * es : u == CAM_LOGSOFTMAX ? es : e + es);
         if (hvp) hvp[i] = (float)(u == CAM_LOGIT ? 0 : u == CAM_SOFTMAX ? -sc * mean * es - sc * bend : -bend);

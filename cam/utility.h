@@ -11,8 +11,14 @@
  *     logit        o_c          e              0
  *     softmax      s_c          s_c (e - s)    s_c (v_c - m) (e - s) - s_c s (v - m)
  *     logsoftmax   o_c - L      e - s          - s (v - m)
- *     rest         2 o_c - L    2 e - s        - s (v - m)                             (arXiv:2501.06261) */
-typedef enum cam_utility { CAM_LOGIT, CAM_SOFTMAX, CAM_LOGSOFTMAX, CAM_REST, CAM_UTILITIES } cam_utility;
+ *     rest         2 o_c - L    2 e - s        - s (v - m)                             (arXiv:2501.06261)
+ *     contrast     o_c - o_d    e - e_d        0                   d: the strongest other class
+ *     finer        o_c - a      see finer()                        a: mean of the three logits nearest to o_c, weighted by their softmax
+ *                                                                                      (FinerCAM, arXiv:2501.11309, its epsilon 0) */
+typedef enum cam_utility { CAM_LOGIT, CAM_SOFTMAX, CAM_LOGSOFTMAX, CAM_REST, CAM_CONTRAST, CAM_FINER, CAM_UTILITIES } cam_utility;
+
+/* Whether the utility is a linear function of the logits. */
+int cam_utility_is_linear(cam_utility u);
 
 const char *cam_utility_name(cam_utility u);
 

@@ -80,9 +80,9 @@ void en_forward_tail(en_graph *g, int cut, int tangents);
 /* Tangents alone over the tail, for another direction; values stay. Tangents at the members of the cut are the caller's to write. */
 void en_forward_tangents(en_graph *g, int cut);
 
-/* Gives the nodes that a tail reads from outside of itself the values that they have in another graph of the same network, of which the first
- * image is repeated over the batch. */
-void en_copy_outside(en_graph *g, int cut, en_graph *from);
+/* Gives the nodes that a tail reads from outside of itself the values that they have in another graph of the same network, of which image
+ * `image` is repeated over the batch. */
+void en_copy_outside(en_graph *g, int cut, en_graph *from, int image);
 
 /* Begins a reverse pass of `seeds` pairs, at most as many as the options said: clears the adjoints of the output. order 1: gradients only. */
 void en_seed(en_graph *g, int cut, int seeds, int order);

@@ -100,15 +100,16 @@ void en_forward_tail(en_graph *g, int cut, int tangents) { forward_tail(g, cut, 
 
 void en_forward_tangents(en_graph *g, int cut) { forward_tail(g, cut, TANGENTS); }
 
-void en_copy_outside(en_graph *g, int cut, en_graph *from)
+void en_copy_outside(en_graph *g, int cut, en_graph *from, int image)
 {
     for (int i = 0; i < g->nodes; i++) {
         const en_node *n = &g->node[i];
         for (int k = 0; k < n->inputs && en_in_tail(n, cut); k++) {
             const en_node *in = &g->node[n->in[k]];
             if (en_active(in, cut) || in->key) continue;
-            size_t image = en_image_floats(&in->shape);
-            for (int b = 0; b < in->shape.dim[0]; b++) memcpy(at(g, in->value) + (size_t)b * image, en_value(from, n->in[k]), image * sizeof(float));
+            size_t floats = en_image_floats(&in->shape);
+            const float *value = en_value(from, n->in[k]) + (size_t)image * floats;
+            for (int b = 0; b < in->shape.dim[0]; b++) memcpy(at(g, in->value) + (size_t)b * floats, value, floats * sizeof *value);
         }
     }
 }

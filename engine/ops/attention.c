@@ -18,6 +18,7 @@
 
 enum { QKV, BIAS };
 enum { Q, K, V };
+enum { MAX_SIDE = 1 << 15 }; /* of a window's matrices, so that an int counts their numbers */
 
 /* Sizes of one call. Matrices of a window are row-major with rows padded to whole vectors: [T][dp] and [T][tp]. */
 typedef struct sizes {
@@ -319,10 +320,13 @@ static en_status attention_shape(en_node *n, const en_shape *const in[], en_erro
     const en_attr *a = &n->attr;
     const en_shape *x = in[QKV];
     char text[64], table[64];
-    if (x->layout != EN_BLOCKED || a->heads < 1 || x->dim[1] % (3 * a->heads))
+    if (x->layout != EN_BLOCKED || a->heads < 1 || x->dim[1] % 3 || x->dim[1] / 3 % a->heads)
         return en_fail(e, EN_E_ARG, "%d heads do not share the channels of input %s", a->heads, en_shape_text(x, text));
     if (a->window < 0 || (a->window && (x->dim[2] % a->window || x->dim[3] % a->window)) || a->shift < 0 || (a->shift && a->shift >= a->window))
         return en_fail(e, EN_E_ARG, "windows of %d moved by %d do not tile input %s", a->window, a->shift, en_shape_text(x, text));
+    size_t positions = a->window ? (size_t)a->window * (size_t)a->window : (size_t)x->dim[2] * (size_t)x->dim[3];
+    if (positions > MAX_SIDE || x->dim[1] / 3 / a->heads > MAX_SIDE)
+        return en_fail(e, EN_E_LIMIT, "input %s: at most %d positions and channels of a head attend to each other", en_shape_text(x, text), MAX_SIDE);
     int side = 2 * a->window - 1;
     if (n->inputs > 1 && (!a->window || in[BIAS]->rank != 2 || in[BIAS]->dim[0] != side * side || in[BIAS]->dim[1] != a->heads))
         return en_fail(e, EN_E_ARG, "bias %s does not fit windows of %d and %d heads", en_shape_text(in[BIAS], table), a->window, a->heads);

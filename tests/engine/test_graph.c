@@ -248,6 +248,67 @@ TEST(fusing_changes_no_bit)
     en_params_free(p);
 }
 
+typedef en_ref make_act(en_graph *g, en_ref x);
+
+/* What can take over an activation: a convolution (3 x 3, depthwise, of rank 2; with batch norm and shortcut), a linear layer. */
+enum { CONV, DEPTHWISE, POSITIONS, SHORTCUT, LINEAR, HOSTS };
+
+static en_ref host_of(en_graph *g, int host, en_ref x)
+{
+    static const char *const layer[HOSTS] = {"conv", "depthwise", "positions", "shortcut", "linear"};
+    en_ref bias = param(g, layer[host], "bias", 1, 20, 0, 0, 0);
+    if (host == CONV) return en_conv2d(g, x, param(g, layer[host], "weight", 4, 20, 20, 3, 3), bias, (en_conv){.pad = 1});
+    if (host == DEPTHWISE) return conv_bn(g, layer[host], x, 20, 20, 3, (en_conv){.groups = 20});
+    if (host == POSITIONS) return en_conv2d(g, x, param(g, layer[host], "weight", 2, 20, 20, 0, 0), bias, (en_conv){0});
+    if (host == SHORTCUT) return en_add(g, conv_bn(g, layer[host], x, 20, 20, 1, (en_conv){0}), x);
+    return en_linear(g, en_global_avg_pool(g, x), param(g, layer[host], "weight", 2, 20, 20, 0, 0), bias);
+}
+
+/* The output as it is stored, padding included, for the caller to free. */
+static float *stored_activation(en_params *p, make_act *act, int host, const char *isa, int no_fuse, size_t *bytes)
+{
+    en_graph *g;
+    en_error e = {0};
+    CHECK_OK(en_graph_new(p, &g, &e), e);
+    en_ref x = en_input(g, en_nchw(IMAGES, 20, 7, 5)), y = act(g, host_of(g, host, x));
+    en_output(g, y);
+    CHECK_OK(en_graph_finish(g, &(en_options){.isa = isa, .no_fuse = no_fuse}, &e), e);
+    t_poison(g);
+    float numbers[IMAGES * 20 * 7 * 5];
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) numbers[i] = (float)(i % 37) - 18;
+    en_store(en_shape_of(g, x), numbers, en_value(g, x));
+    char *text = en_graph_text(g);
+    CHECK(text != NULL && lines_with(text, "", "+act") == !no_fuse);
+    free(text);
+    en_forward(g, -1, NULL);
+    *bytes = en_floats(en_shape_of(g, y)) * sizeof(float);
+    float *out = malloc(*bytes);
+    CHECK(out != NULL);
+    memcpy(out, en_value(g, y), *bytes);
+    en_graph_free(g);
+    return out;
+}
+
+TEST(fusing_any_activation_into_any_op_changes_no_bit_and_keeps_the_padding_zero)
+{
+    static make_act *const acts[] = {en_relu, en_relu6, en_sigmoid, en_silu, en_gelu};
+    en_params *p = params_new();
+    int usable;
+    const kn_table *table;
+    for (int i = 0; (table = en_isa(i, &usable)); i++)
+        for (int a = 0; a < 5 && usable; a++)
+            for (int host = 0; host < HOSTS; host++) {
+                size_t bytes;
+                float *fused = stored_activation(p, acts[a], host, table->name, 0, &bytes);
+                float *apart = stored_activation(p, acts[a], host, table->name, 1, &bytes);
+                CHECK_MSG(!memcmp(fused, apart, bytes), "%s, activation %d, host %d", table->name, a, host);
+                CHECK(apart[bytes / sizeof(float) - 1] == 0); /* channel 31 of 20 */
+                free(fused);
+                free(apart);
+            }
+    en_params_free(p);
+}
+
 /* Also that memory is shared rightly: where every node is in a tail, nothing is. */
 TEST(other_cuts_in_the_graph_change_no_bit)
 {
@@ -371,9 +432,9 @@ TEST(a_graph_for_the_tail_alone_is_smaller_and_gives_the_same_bits)
             tail = net_new(p, 1u << k, (en_options){.seeds = 1, .tail_only = 1});
         draws d = draws_for(&whole, k);
         sweep s = sweep_of(&whole, k, d.x, d.v, d.gy, d.dgy);
-        en_copy_outside(tail.g, 0, whole.g);
+        en_copy_outside(tail.g, 0, whole.g, 0);
         if (k == 2) /* both images read the first one's shortcut; let the whole graph do the same */
-            for (int i = 0; i < 2; i++) en_copy_outside(whole.g, 0, whole.g);
+            for (int i = 0; i < 2; i++) en_copy_outside(whole.g, 0, whole.g, 0);
         for (int i = 0; i < 2; i++) {
             net *n = i ? &tail : &whole;
             put(n, n->at[k], d.u, en_value(n->g, n->at[k]));
