@@ -124,7 +124,8 @@ static en_status walk(const cam_game *game, const int *orders, int count, const 
     q.place = malloc(batch * sizeof *q.place);
     en_status status = q.coalitions && q.worth && q.place ? EN_OK : en_fail(e, EN_E_NOMEM, "shapley: out of memory");
     for (int i = 0; i < count; i++)
-        for (int end = 0; end < 2; end++) worth[(size_t)i * (size_t)(game->players + 1) + (size_t)(end ? game->players : 0)] = ends[end];
+        for (int end = 0; end < 2; end++)
+            worth[(size_t)i * (size_t)(game->players + 1) + (size_t)(end ? game->players : 0)] = ends[end];
     if (status == EN_OK) status = push_orders(&q, orders, count, worth, q.coalitions + batch * (size_t)q.words, e);
     free(q.coalitions);
     free(q.worth);
@@ -209,22 +210,27 @@ static en_status sample(sampler *s, const cam_sampling *want, en_error *e)
     s->keys = malloc(n * sizeof *s->keys);
     s->orders = malloc(ways * n * sizeof *s->orders);
     s->worth = malloc(ways * (n + 1) * sizeof *s->worth);
-    if (!s->squares || !s->value || !s->keys || !s->orders || !s->worth) return en_fail(e, EN_E_NOMEM, "shapley: no memory for %zu players", n);
-    EN_TRY(find_ends(s, e));
+    if (!s->squares || !s->value || !s->keys || !s->orders || !s->worth)
+        return en_fail(e, EN_E_NOMEM, "shapley: no memory for %zu players", n);
+    if (!s->game->along) EN_TRY(find_ends(s, e));
     memset(s->mean, 0, n * sizeof *s->mean);
     while (s->drawn < want->pairs && !(want->error > 0 && s->drawn > 1 && precise(s, want->error))) {
         int64_t left = want->pairs - s->drawn;
         EN_TRY(draw_round(s, left < s->round ? (int)left : s->round, want->seed, e));
     }
+    s->ends[0] = s->worth[0];
+    s->ends[1] = s->worth[n];
     return EN_OK;
 }
 
-en_status cam_shapley_sampled(const cam_game *game, const cam_sampling *want, double *values, double *errors, double ends[2], int64_t *pairs, en_error *e)
+en_status cam_shapley_sampled(const cam_game *game, const cam_sampling *want, double *values, double *errors, double ends[2],
+                              int64_t *pairs, en_error *e)
 {
     if (game->players < 2 || game->players > CAM_MAX_PLAYERS)
         return en_fail(e, EN_E_LIMIT, "shapley: %d players, want 2 to %d for sampled values", game->players, CAM_MAX_PLAYERS);
     if (want->pairs < 2 || want->pairs > INT32_MAX || !(want->error >= 0))
-        return en_fail(e, EN_E_ARG, "shapley: %lld pairs of orders, standard error %g: want 2 to %d, and no negative error", (long long)want->pairs, want->error, INT32_MAX);
+        return en_fail(e, EN_E_ARG, "shapley: %lld pairs of orders, standard error %g: want 2 to %d, and no negative error",
+                       (long long)want->pairs, want->error, INT32_MAX);
     int round = ROUND / (2 * game->players);
     sampler s = {.game = game, .round = round > 0 ? round : 1, .mean = values};
     en_status status = sample(&s, want, e);

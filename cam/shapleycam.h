@@ -202,4 +202,50 @@ CAM_API cam_status cam_report(const cam_ctx *ctx, const char *image_name, int32_
 /* Indices of the k largest logits, best first; equal ones in order of index. */
 CAM_API void cam_top(const float *logits, int32_t classes, int32_t k, int32_t *indices);
 
+/* ---- the Shapley values that maps stand for ---- */
+
+/* The game: players are regions of a layer's positions. A coalition's worth is the utility when the activations at all other positions
+ * are 0 in all channels; everything else (biases, a residual shortcut, a class token) stays. A map's sum over a region is that method's
+ * estimate of the region's Shapley value. */
+typedef struct cam_shapley_request {
+    uint32_t size;          /* sizeof(cam_shapley_request)                                                        */
+    const char *layer;      /* one of the last cam_explain                                                        */
+    const char *utility;
+    int32_t cls;            /* index, or CAM_TOP1, ..                                                             */
+    int32_t rows, columns;  /* of the grid of regions; 0, 0: each position is a player                            */
+    int64_t permutations;   /* orders at most, if values are sampled; they are drawn in pairs, 0: 2000            */
+    int64_t tail_runs;      /* runs of the tail at most, 0: 65536                                                 */
+    double error;           /* sampling stops when no standard error is larger; 0: when the permutations are used */
+    uint64_t seed;          /* its low 32 bits count                                                              */
+} cam_shapley_request;
+
+typedef struct cam_shapley_result {
+    uint32_t size;          /* sizeof(cam_shapley_result), the caller's to set as are the next four               */
+    int32_t room;           /* numbers that fit in each array: at least height * width of the layer               */
+    double *values;         /* [players], may be NULL                                                             */
+    double *errors;         /* [players] standard errors, 0 where exact; may be NULL                              */
+    int32_t *regions;       /* [height, width] the player of each position; may be NULL                           */
+    int32_t height, width, players, cls;
+    int32_t exact;          /* 1: by enumeration or in closed form, not sampled                                   */
+    int32_t additive;       /* 1: each position adds to the logits by itself, so that two runs tell all           */
+    double empty, full;     /* worth of nobody and of all: the values' sum is the difference                      */
+    int64_t permutations, tail_runs; /* used                                                                      */
+} cam_shapley_result;
+
+/* Exact for up to 20 players if 2^players is not more than tail_runs or the tail is additive over positions, as behind the last convolution
+ * of most networks; otherwise sampled. For one image of the last cam_explain. */
+CAM_API cam_status cam_shapley(cam_ctx *ctx, int32_t image, const cam_shapley_request *want, cam_shapley_result *got, cam_error *e);
+
+/* How a map m agrees with values t. NaN: not defined, because all numbers on a side are equal. */
+typedef struct cam_agreement {
+    double distance;  /* |m - t| / |t|                  */
+    double pearson;   /* correlation                    */
+    double spearman;  /* correlation of ranks           */
+    double kendall;   /* tau-b: how many pairs of regions are in the right order, from -1 to 1 */
+} cam_agreement;
+
+/* Compares a request's raw map, summed over regions, with values that have their regions beside them. */
+CAM_API cam_status cam_shapley_agreement(const cam_ctx *ctx, int32_t image, int32_t request, const cam_shapley_result *truth, cam_agreement *out,
+                                         cam_error *e);
+
 #endif

@@ -225,6 +225,59 @@ int en_only_pooled(const en_graph *g, en_ref x)
     return readers > 0;
 }
 
+/* Whether what an op writes at a position depends on its inputs at that position alone. */
+static int acts_by_position(const en_graph *g, const en_node *n)
+{
+    static const en_op *const ops[] = {&en_op_batch_norm, &en_op_relu,       &en_op_relu6, &en_op_sigmoid, &en_op_silu,       &en_op_gelu,
+                                       &en_op_scale_channels, &en_op_layer_norm, &en_op_add, &en_op_softmax, &en_op_log_softmax};
+    if (n->op == &en_op_conv2d) {
+        const en_shape *w = &g->node[n->in[1]].shape;
+        int one = w->rank == 2 || (w->dim[2] == 1 && w->dim[3] == 1);
+        return one && n->attr.stride[0] == 1 && n->attr.stride[1] == 1 && !n->attr.pad[0] && !n->attr.pad[1];
+    }
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
+        if (n->op == ops[i]) return 1;
+    return 0;
+}
+
+/* What is known of a node of the tail, from what is known of its inputs. */
+enum { NOTHING, ADDITIVE, BY_POSITION };
+
+static unsigned char additivity(const en_graph *g, const en_node *n, int cut, const unsigned char *known)
+{
+    int least = BY_POSITION, active = 0;
+    for (int k = 0; k < n->inputs; k++) {
+        if (!en_active(&g->node[n->in[k]], cut)) continue;
+        active++;
+        if (known[n->in[k]] < least) least = known[n->in[k]];
+    }
+    if (least == BY_POSITION && acts_by_position(g, n)) return BY_POSITION;
+    return least && (n->op == &en_op_add || (n->op->curvature == EN_AFFINE && active == 1)) ? ADDITIVE : NOTHING;
+}
+
+en_status en_sum_over_positions(const en_graph *g, int cut, en_ref *node, en_error *e)
+{
+    unsigned char *known = calloc((size_t)g->nodes, 1);
+    int alone = 1;
+    if (!known) return en_fail(e, EN_E_NOMEM, "graph: out of memory");
+    *node = EN_NONE;
+    for (int i = 0; i < g->nodes; i++) {
+        const en_node *n = &g->node[i];
+        if (n->cut >> cut & 1) known[i] = BY_POSITION;
+        if (!en_in_tail(n, cut)) continue;
+        known[i] = additivity(g, n, cut, known);
+        for (int k = 0; k < n->inputs && known[i] == ADDITIVE; k++) {
+            if (known[n->in[k]] != BY_POSITION) continue;
+            alone &= *node == EN_NONE || *node == n->in[k];
+            *node = n->in[k];
+        }
+        if (n->output) alone &= known[i] == ADDITIVE;
+    }
+    if (!alone) *node = EN_NONE;
+    free(known);
+    return EN_OK;
+}
+
 char *en_graph_text(const en_graph *g)
 {
     size_t room = 256 * (size_t)(g->nodes + 1), used = 0;

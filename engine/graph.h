@@ -100,4 +100,8 @@ en_curvature en_tail_curvature(const en_graph *g, int cut);
 /* Whether nothing but global averages read a node: gradients there are the same at every position. */
 int en_only_pooled(const en_graph *g, en_ref x);
 
+/* The node from which on a tail is a sum over positions: what it holds at a position depends on the cut's activation at that position alone,
+ * it is the only such node that the rest of the tail reads, and that rest is affine. *node is EN_NONE if there is none. */
+en_status en_sum_over_positions(const en_graph *g, int cut, en_ref *node, en_error *e);
+
 #endif
