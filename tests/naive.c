@@ -28,9 +28,17 @@ static size_t at(const en_shape *s, int n, int c, int h, int w)
 
 static int window_count(int size, int pad, int window, int stride) { return (size + 2 * pad - window) / stride + 1; }
 
+/* Weights of a convolution; [O, C] is a window of 1 x 1. */
+static en_shape weights_of(const naive_call *c)
+{
+    en_shape w = c->in[1];
+    for (; w.rank < 4; w.rank++) w.dim[w.rank] = 1;
+    return w;
+}
+
 static double conv_pixel(const naive_call *c, int n, int o, int p, int q)
 {
-    const en_shape *x = &c->in[0], *w = &c->in[1];
+    const en_shape *x = &c->in[0], all = weights_of(c), *w = &all;
     int first = o / (w->dim[0] / c->attr->groups) * w->dim[1]; /* channel of this output's group */
     double sum = c->inputs > 2 ? c->x[2][o] : 0;
     for (int k = 0; k < w->dim[1]; k++)
@@ -45,7 +53,7 @@ static double conv_pixel(const naive_call *c, int n, int o, int p, int q)
 
 void naive_conv2d(naive_call *c)
 {
-    const en_shape *x = &c->in[0], *w = &c->in[1];
+    const en_shape *x = &c->in[0], all = weights_of(c), *w = &all;
     const en_attr *a = c->attr;
     c->out = en_nchw(x->dim[0], w->dim[0], window_count(x->dim[2], a->pad[0], w->dim[2], a->stride[0]),
                      window_count(x->dim[3], a->pad[1], w->dim[3], a->stride[1]));
@@ -88,6 +96,144 @@ void naive_relu6(naive_call *c)
 {
     c->out = c->in[0];
     for (size_t i = 0; c->y && i < en_count(&c->out); i++) c->y[i] = fmin(fmax(c->x[0][i], 0), 6);
+}
+
+static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+
+void naive_sigmoid(naive_call *c)
+{
+    c->out = c->in[0];
+    for (size_t i = 0; c->y && i < en_count(&c->out); i++) c->y[i] = sigmoid(c->x[0][i]);
+}
+
+void naive_silu(naive_call *c)
+{
+    c->out = c->in[0];
+    for (size_t i = 0; c->y && i < en_count(&c->out); i++) c->y[i] = c->x[0][i] * sigmoid(c->x[0][i]);
+}
+
+void naive_gelu(naive_call *c)
+{
+    c->out = c->in[0];
+    for (size_t i = 0; c->y && i < en_count(&c->out); i++) c->y[i] = c->x[0][i] * (1 + erf(c->x[0][i] / sqrt(2))) / 2;
+}
+
+void naive_scale_channels(naive_call *c)
+{
+    c->out = c->in[0];
+    size_t pixels = (size_t)c->out.dim[2] * (size_t)c->out.dim[3];
+    for (size_t i = 0; c->y && i < en_count(&c->out); i++) c->y[i] = c->x[0][i] * c->x[1][i / pixels];
+}
+
+/* gamma (x - mean) / sqrt(var + eps) + beta over the channels of one position. */
+static void norm_position(const naive_call *c, int n, int h, int w)
+{
+    const en_shape *s = &c->out;
+    int channels = s->dim[1];
+    double mean = 0, var = 0;
+    for (int k = 0; k < channels; k++) mean += c->x[0][at(s, n, k, h, w)] / channels;
+    for (int k = 0; k < channels; k++) var += pow(c->x[0][at(s, n, k, h, w)] - mean, 2) / channels;
+    for (int k = 0; k < channels; k++) {
+        size_t i = at(s, n, k, h, w);
+        c->y[i] = c->x[1][k] * (c->x[0][i] - mean) / sqrt(var + (double)c->attr->eps) + c->x[2][k];
+    }
+}
+
+void naive_layer_norm(naive_call *c)
+{
+    c->out = c->in[0];
+    for (int n = 0; c->y && n < c->out.dim[0]; n++)
+        for (int h = 0; h < c->out.dim[2]; h++)
+            for (int w = 0; w < c->out.dim[3]; w++) norm_position(c, n, h, w);
+}
+
+/* One row or column of the map, seen after the map has moved by the shift. */
+typedef struct place {
+    int window, inside; /* which window it lies in, and where in it */
+    int wrapped;        /* whether it came in from the other end    */
+} place;
+
+static place place_of(const en_attr *a, int size, int i)
+{
+    if (!a->window) return (place){0, i, 0};
+    int moved = (i - a->shift + size) % size;
+    return (place){moved / a->window, moved % a->window, i < a->shift};
+}
+
+/* The score of the query at (h, w) and the key at (i, j), -infinity where they are in different windows. */
+static double score(const naive_call *c, int n, int head, int h, int w, int i, int j)
+{
+    const en_attr *a = c->attr;
+    const en_shape *s = &c->in[0];
+    int channels = s->dim[1] / 3, d = channels / a->heads;
+    place y = place_of(a, s->dim[2], h), x = place_of(a, s->dim[3], w), v = place_of(a, s->dim[2], i),
+          u = place_of(a, s->dim[3], j);
+    if (y.window != v.window || x.window != u.window) return -INFINITY;
+    double sum = 0;
+    for (int k = head * d; k < (head + 1) * d; k++) sum += c->x[0][at(s, n, k, h, w)] * c->x[0][at(s, n, channels + k, i, j)];
+    sum /= sqrt(d);
+    int side = 2 * a->window - 1, row = (y.inside - v.inside + a->window - 1) * side + x.inside - u.inside + a->window - 1;
+    if (c->inputs > 1) sum += c->x[1][row * a->heads + head];
+    return y.wrapped == v.wrapped && x.wrapped == u.wrapped ? sum : sum - 100;
+}
+
+/* All channels of one head for the query at (h, w): the mean of v over the keys, weighted with exp(score). */
+static void attend(const naive_call *c, int n, int head, int h, int w)
+{
+    const en_shape *s = &c->in[0];
+    int channels = s->dim[1] / 3, d = channels / c->attr->heads;
+    double most = -INFINITY, total = 0;
+    for (int p = 0; p < s->dim[2] * s->dim[3]; p++) most = fmax(most, score(c, n, head, h, w, p / s->dim[3], p % s->dim[3]));
+    for (int k = head * d; k < (head + 1) * d; k++) c->y[at(&c->out, n, k, h, w)] = 0;
+    for (int i = 0; i < s->dim[2]; i++)
+        for (int j = 0; j < s->dim[3]; j++) {
+            double weight = exp(score(c, n, head, h, w, i, j) - most);
+            total += weight;
+            for (int k = head * d; k < (head + 1) * d; k++)
+                c->y[at(&c->out, n, k, h, w)] += weight * c->x[0][at(s, n, 2 * channels + k, i, j)];
+        }
+    for (int k = head * d; k < (head + 1) * d; k++) c->y[at(&c->out, n, k, h, w)] /= total;
+}
+
+void naive_attention(naive_call *c)
+{
+    const int *s = c->in[0].dim;
+    c->out = en_nchw(s[0], s[1] / 3, s[2], s[3]);
+    for (int n = 0; c->y && n < s[0]; n++)
+        for (int head = 0; head < c->attr->heads; head++)
+            for (int p = 0; p < s[2] * s[3]; p++) attend(c, n, head, p / s[3], p % s[3]);
+}
+
+void naive_patch_merge(naive_call *c)
+{
+    static const int down[4] = {0, 1, 0, 1}, right[4] = {0, 0, 1, 1};
+    const int *s = c->in[0].dim;
+    c->out = en_nchw(s[0], 4 * s[1], s[2] / 2, s[3] / 2);
+    for (int n = 0; c->y && n < s[0]; n++)
+        for (int q = 0; q < 4; q++)
+            for (int k = 0; k < s[1]; k++)
+                for (int h = 0; h < s[2] / 2; h++)
+                    for (int w = 0; w < s[3] / 2; w++)
+                        c->y[at(&c->out, n, q * s[1] + k, h, w)] = c->x[0][at(&c->in[0], n, k, 2 * h + down[q], 2 * w + right[q])];
+}
+
+void naive_add_tokens(naive_call *c)
+{
+    const int *s = c->in[0].dim;
+    int positions = s[2] * s[3];
+    c->out = en_nchw(s[0], s[1], 1, 1 + positions);
+    for (int n = 0; c->y && n < s[0]; n++)
+        for (int k = 0; k < s[1]; k++)
+            for (int p = 0; p <= positions; p++)
+                c->y[at(&c->out, n, k, 0, p)] =
+                    (p ? c->x[0][(n * s[1] + k) * positions + p - 1] : c->x[1][k]) + c->x[2][p * s[1] + k];
+}
+
+void naive_take_token(naive_call *c)
+{
+    const int *s = c->in[0].dim;
+    c->out = en_nchw(s[0], s[1], 1, 1);
+    for (int i = 0; c->y && i < s[0] * s[1]; i++) c->y[i] = c->x[0][i * s[2] * s[3] + c->attr->token];
 }
 
 void naive_add(naive_call *c)

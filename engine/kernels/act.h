@@ -36,7 +36,7 @@ INLINE vf v_exp(vf x)
 INLINE vf v_sigmoid(vf x) { return v_set(1) / (v_set(1) + v_exp(-x)); }
 
 /* The normal distribution's Phi(x) = (1 + erf(x / sqrt 2)) / 2: erf(x / sqrt 2) / x is a polynomial in u = 2 x^2 / 5.5^2 - 1 fitted at
- * Chebyshev nodes over |x| <= 5.5 (largest error in single precision 1.4e-7), and 1 beyond. */
+ * Chebyshev nodes over |x| <= 5.5 (largest error in single precision 1.4e-7); beyond, Phi is 0 or 1. */
 INLINE vf v_normal(vf x)
 {
     static const float fit[] = {0.25710386f,   -0.128344625f,  0.0954746678f,   -0.0775875896f,  0.0641538203f,   -0.0520723015f,
@@ -44,7 +44,8 @@ INLINE vf v_normal(vf x)
                                 0.00281485287f, -0.000713509216f, 0.000367833331f, -0.000571352663f, 0.000236159991f};
     vf c = v_sel(x > v_set(5.5f), v_set(5.5f), v_sel(x < v_set(-5.5f), v_set(-5.5f), x));
     vf u = v_fma(c * c, v_set(2 / 30.25f), v_set(-1));
-    return v_fma(c * v_polynomial(fit, 16, u), v_set(0.5f), v_set(0.5f));
+    vf phi = v_fma(c * v_polynomial(fit, 16, u), v_set(0.5f), v_set(0.5f));
+    return v_sel(x < v_set(-5.5f), v_set(0), v_sel(x > v_set(5.5f), v_set(1), phi));
 }
 
 /* phi(x) = e^(-x^2 / 2) / sqrt(2 pi) */

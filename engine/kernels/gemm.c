@@ -7,7 +7,6 @@
 #include "engine/kernels/epilogue.h"
 
 enum {
-    K_BLOCK = 512,            /* k steps before the sums are parked in c: 512 * 64 columns * 4 bytes is an eighth of L2 */
     MAX_MR = 14, MAX_NV = 4   /* of all tiles below */
 };
 
@@ -23,7 +22,7 @@ INLINE void tile(const kn_gemm *g, const span *s, const float *a, const float *b
     vf acc[MAX_MR][MAX_NV * VN];
     UNROLL for (int i = 0; i < MR; i++)
         UNROLL for (int j = 0; j < NV * VN; j++)
-            acc[i][j] = s->first ? v_set(0) : v_load(c + i * g->c_row + j / VN * g->c_panel + j % VN * VW);
+            acc[i][j] = v_set(0);
     for (int t = s->t0; t < s->t1; t++) {
         const float *panel = b + ((size_t)t * (size_t)g->depth + (size_t)s->k0) * 16;
         const float *pixel = a + g->tap[t] + s->k0 / 16 * g->a_block;
@@ -43,6 +42,7 @@ INLINE void tile(const kn_gemm *g, const span *s, const float *a, const float *b
         UNROLL for (int j = 0; j < NV * VN; j++) {
             float *to = c + i * g->c_row + j / VN * g->c_panel + j % VN * VW;
             vf x = acc[i][j];
+            if (!s->first) x = v_load(to) + x; /* the sum of the chains before */
             if (s->last) x = finish(&g->epilogue, x, o + (size_t)(j * VW), to - g->c, i < biased);
             v_store(to, x);
         }
@@ -112,8 +112,8 @@ static void panel_group(const kn_gemm *g, const span *s, int panel, int width)
 void KN(gemm)(const kn_gemm *g)
 {
     /* A residual that is the output itself must not be overwritten by parked sums: then one pass covers everything. */
-    int in_place = g->epilogue.residual == g->c, block = in_place ? g->depth : K_BLOCK;
-    int whole_taps = in_place ? g->taps : g->depth < K_BLOCK ? K_BLOCK / g->depth : 1;
+    int in_place = g->epilogue.residual == g->c, block = in_place ? g->depth : KN_CHAIN;
+    int whole_taps = in_place ? g->taps : g->depth < KN_CHAIN ? KN_CHAIN / g->depth : 1;
     for (int panel = 0, width = 0; panel < g->panels; panel += widths[width].panels) {
         while (widths[width].panels > g->panels - panel) width++;
         span s = {.first = 1};

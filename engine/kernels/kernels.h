@@ -26,8 +26,11 @@ typedef struct kn_epilogue {
  *                                                       * b[o / 16 * b_panel + (t * depth + k) * 16 + o % 16]
  *     c[run * c_run + row * c_row + o / 16 * c_panel + o % 16] = epilogue(sum)
  *
- * Each sum is one chain of fused multiply-adds in the order of (t, k), whatever the tile sizes: this is what makes results independent
- * of vector width, batch and threads. `biased` of the epilogue counts the rows of each run. */
+ * A sum is cut into chains of fused multiply-adds in the order of (t, k), each of as many whole taps as fit KN_CHAIN steps, or of KN_CHAIN
+ * steps of one tap; the chains' sums are added up in order. Tile sizes do not show in it: that makes results independent of vector width,
+ * batch and threads. Short chains are for accuracy, as the rounding error of a chain grows with its length (6144 steps in Swin-L). Only
+ * where the residual is the output itself there is one chain. `biased` of the epilogue counts the rows of each run. */
+enum { KN_CHAIN = 128 };
 typedef struct kn_gemm {
     const float *a;
     ptrdiff_t a_run, a_row, a_block;

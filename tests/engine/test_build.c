@@ -73,6 +73,39 @@ static void pool_padding(en_graph *g) { en_max_pool(g, en_input(g, en_nchw(1, 3,
 static void average_of_nothing(en_graph *g) { en_adaptive_avg_pool(g, en_input(g, en_nchw(1, 3, 9, 9)), 0, 1); }
 static void flat_parameter(en_graph *g) { en_flatten(g, en_param(g, "w", 2, (int[]){10, 20})); }
 static void soft_parameter(en_graph *g) { en_softmax(g, en_param(g, "w", 2, (int[]){10, 20})); }
+static en_ref map(en_graph *g, int c, int h, int w) { return en_input(g, en_nchw(1, c, h, w)); }
+static void scale_map(en_graph *g) { en_scale_channels(g, map(g, 3, 4, 4), map(g, 3, 2, 1)); }
+static void layer_shape(en_graph *g)
+{
+    en_layer_norm(g, map(g, 3, 1, 1), en_param(g, "g", 1, (int[]){3}), en_param(g, "b", 1, (int[]){4}), 1e-5f);
+}
+static void attention_heads(en_graph *g) { en_attention(g, map(g, 24, 2, 2), EN_NONE, (en_windows){.heads = 3}); }
+static void attention_many_heads(en_graph *g) { en_attention(g, map(g, 24, 2, 2), EN_NONE, (en_windows){.heads = INT32_MAX}); }
+static void attention_thirds(en_graph *g) { en_attention(g, map(g, 25, 2, 2), EN_NONE, (en_windows){.heads = 1}); }
+static void attention_window(en_graph *g) { en_attention(g, map(g, 24, 6, 8), EN_NONE, (en_windows){.heads = 2, .window = 3}); }
+static void attention_shift(en_graph *g)
+{
+    en_attention(g, map(g, 24, 6, 6), EN_NONE, (en_windows){.heads = 2, .window = 3, .shift = 3});
+}
+static void attention_shift_global(en_graph *g)
+{
+    en_attention(g, map(g, 24, 6, 6), EN_NONE, (en_windows){.heads = 2, .shift = 1});
+}
+static void attention_huge(en_graph *g) { en_attention(g, map(g, 3, 65536, 65536), EN_NONE, (en_windows){.heads = 1}); }
+static void attention_bias(en_graph *g)
+{
+    en_attention(g, map(g, 24, 6, 6), en_param(g, "b", 2, (int[]){25, 4}), (en_windows){.heads = 2, .window = 3});
+}
+static void attention_bias_global(en_graph *g)
+{
+    en_attention(g, map(g, 24, 1, 1), en_param(g, "b", 2, (int[]){1, 2}), (en_windows){.heads = 2});
+}
+static void merge_odd(en_graph *g) { en_patch_merge(g, map(g, 3, 4, 5)); }
+static void tokens_shape(en_graph *g)
+{
+    en_add_tokens(g, map(g, 3, 2, 2), en_param(g, "t", 3, (int[]){1, 1, 3}), en_param(g, "p", 3, (int[]){1, 4, 3}));
+}
+static void no_token(en_graph *g) { en_take_token(g, map(g, 3, 1, 5), 5); }
 static void no_shape(en_graph *g) { en_input(g, en_nchw(1, 0, 3, 3)); }
 static void no_input(en_graph *g) { en_relu(g, 5); }
 static void no_output(en_graph *g) { en_output(g, EN_NONE); }
@@ -101,7 +134,7 @@ TEST(the_first_error_sticks_and_names_op_and_shapes)
         {conv_channels, EN_E_ARG, "conv2d: weights [16, 4, 3, 3] in 1 groups do not fit input [1, 3, 8, 8]"},
         {conv_window, EN_E_ARG, "conv2d: input [1, 3, 4, 8] is smaller than the window of weights [16, 3, 7, 7]"},
         {conv_huge, EN_E_LIMIT, "conv2d: window of weights [16, 3, 33, 33]"},
-        {conv_activation, EN_E_ARG, "conv2d: wants an activation and weights of rank 4"},
+        {conv_activation, EN_E_ARG, "conv2d: wants an activation and weights of rank 4 or 2"},
         {conv_groups, EN_E_ARG, "conv2d: weights [16, 1, 1, 1] in 3 groups"},
         {conv_bias, EN_E_ARG, "conv2d: bias [15] does not fit weights [16, 3, 3, 3]"},
         {linear_shape, EN_E_ARG, "linear: weights [10, 21] do not fit input [1, 20, 1, 1]"},
@@ -113,6 +146,20 @@ TEST(the_first_error_sticks_and_names_op_and_shapes)
         {average_of_nothing, EN_E_ARG, "adaptive_avg_pool: cannot make 0 x 1 of input [1, 3, 9, 9]"},
         {flat_parameter, EN_E_ARG, "flatten: wants an activation"},
         {soft_parameter, EN_E_ARG, "softmax: wants an activation"},
+        {scale_map, EN_E_ARG, "scale_channels: scales [1, 3, 2, 1] do not fit input [1, 3, 4, 4]"},
+        {layer_shape, EN_E_ARG, "layer_norm: parameter 2, [4], does not fit input [1, 3, 1, 1]"},
+        {attention_heads, EN_E_ARG, "attention: 3 heads do not share the channels of input [1, 24, 2, 2]"},
+        {attention_many_heads, EN_E_ARG, "attention: 2147483647 heads do not share the channels of input [1, 24, 2, 2]"},
+        {attention_thirds, EN_E_ARG, "attention: 1 heads do not share the channels of input [1, 25, 2, 2]"},
+        {attention_window, EN_E_ARG, "attention: windows of 3 moved by 0 do not tile input [1, 24, 6, 8]"},
+        {attention_shift, EN_E_ARG, "attention: windows of 3 moved by 3 do not tile input [1, 24, 6, 6]"},
+        {attention_shift_global, EN_E_ARG, "attention: windows of 0 moved by 1 do not tile input [1, 24, 6, 6]"},
+        {attention_huge, EN_E_LIMIT, "attention: input [1, 3, 65536, 65536]"},
+        {attention_bias, EN_E_ARG, "attention: bias [25, 4] does not fit windows of 3 and 2 heads"},
+        {attention_bias_global, EN_E_ARG, "attention: bias [1, 2] does not fit windows of 0 and 2 heads"},
+        {merge_odd, EN_E_ARG, "patch_merge: squares of 2 x 2 do not tile input [1, 3, 4, 5]"},
+        {tokens_shape, EN_E_ARG, "add_tokens: token [1, 1, 3] and positions [1, 4, 3] do not fit input [1, 3, 2, 2]"},
+        {no_token, EN_E_ARG, "take_token: input [1, 3, 1, 5] has no token 5"},
         {no_shape, EN_E_ARG, "no tensor can have the shape [1, 0, 3, 3]"},
         {no_input, EN_E_ARG, "relu: input 0 is no node"},
         {no_output, EN_E_ARG, "the output is no node"},
