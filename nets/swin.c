@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Swin transformer (arXiv:2103.14030) as timm has it: attention in windows of 7 x 7, moved by 3 in every other block, and patch merging at
- * the start of stages 1 to 3. Numbers: channels of the first stage, blocks of the four stages, heads of the first stage. */
+ * the start of stages 1 to 3. Where one window is as large as the map, it is not moved (stage 3 at 224 x 224).
+ * Numbers: channels of the first stage, blocks of the four stages, heads of the first stage. */
 #include "nets/transformer.h"
 
 en_ref net_build_swin(net_builder *b, en_ref x);
 
-enum { WINDOW = 7, SHIFT = 3, CHANNELS = 0, BLOCKS = 1, HEADS = 5 };
+enum { PATCH = 4, WINDOW = 7, SHIFT = 3, SIDE = PATCH * 8 * WINDOW /* one window in stage 3 */, CHANNELS = 0, BLOCKS = 1, HEADS = 5 };
 
 static const float eps = 1e-5f;
 
@@ -21,18 +22,22 @@ static en_ref downsample(net_builder *b, en_ref x)
 
 en_ref net_build_swin(net_builder *b, en_ref x)
 {
-    const int *number = b->arch->number;
+    const int *number = b->arch->number, *image = en_shape_of(b->g, x)->dim, height = image[2], width = image[3];
+    if (height % SIDE || width % SIDE)
+        return en_graph_error(b->g, EN_E_ARG, "%s: input of %d x %d (width x height), want multiples of %d: windows of %d x %d must tile the map of every stage",
+                              b->arch->name, width, height, SIDE, WINDOW, WINDOW), EN_NONE;
     int mark = net_enter(b, "patch_embed");
-    en_ref w = net_param(b, "proj.weight", 4, (int[]){number[CHANNELS], 3, 4, 4});
-    x = net_name(b, "proj", en_conv2d(b->g, x, w, net_param(b, "proj.bias", 1, &number[CHANNELS]), (en_conv){.stride = 4}));
+    en_ref w = net_param(b, "proj.weight", 4, (int[]){number[CHANNELS], 3, PATCH, PATCH});
+    x = net_name(b, "proj", en_conv2d(b->g, x, w, net_param(b, "proj.bias", 1, &number[CHANNELS]), (en_conv){.stride = PATCH}));
     x = net_name(b, "", net_layer_norm(b, "norm", x, eps));
     net_leave(b, mark);
     for (int stage = 0; stage < 4; stage++) {
+        int shorter = (height < width ? height : width) / PATCH >> stage, shift = shorter > WINDOW ? SHIFT : 0;
         mark = net_enter(b, "layers.%d", stage);
         if (stage) x = downsample(b, x);
         for (int i = 0; i < number[BLOCKS + stage]; i++) {
             int block = net_enter(b, "blocks.%d", i);
-            x = net_transformer_block(b, x, (en_windows){number[HEADS] << stage, WINDOW, stage < 3 && i % 2 ? SHIFT : 0}, eps);
+            x = net_transformer_block(b, x, (en_windows){number[HEADS] << stage, WINDOW, i % 2 ? shift : 0}, eps);
             net_leave(b, block);
         }
         x = net_name(b, "", x);

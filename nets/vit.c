@@ -5,19 +5,20 @@
 
 en_ref net_build_vit(net_builder *b, en_ref x);
 
-enum { PATCH = 16, CHANNELS = 0, BLOCKS = 1, HEADS = 2 };
+enum { PATCH = 16, GRID = 14 /* patches a side that positions were learnt for */, CHANNELS = 0, BLOCKS = 1, HEADS = 2 };
 
 static const float eps = 1e-6f;
 
 en_ref net_build_vit(net_builder *b, en_ref x)
 {
-    const int *number = b->arch->number, c = number[CHANNELS];
+    const int *number = b->arch->number, c = number[CHANNELS], *image = en_shape_of(b->g, x)->dim, side = GRID * PATCH;
+    if (image[2] != side || image[3] != side)
+        return en_graph_error(b->g, EN_E_ARG, "%s: input of %d x %d (width x height), want %d x %d: its positions were learnt for %d x %d patches",
+                              b->arch->name, image[3], image[2], side, side, GRID, GRID), EN_NONE;
     en_ref w = net_param(b, "patch_embed.proj.weight", 4, (int[]){c, 3, PATCH, PATCH});
     x = net_name(b, "patch_embed", en_conv2d(b->g, x, w, net_param(b, "patch_embed.proj.bias", 1, &c), (en_conv){.stride = PATCH}));
-    if (x == EN_NONE) return x;
-    int rows = en_shape_of(b->g, x)->dim[2], columns = en_shape_of(b->g, x)->dim[3];
-    en_ref token = net_param(b, "cls_token", 3, (int[]){1, 1, c}), position = net_param(b, "pos_embed", 3, (int[]){1, 1 + rows * columns, c});
-    net_tokens(b, rows, columns); /* from here on, token 0 is the class token and the others are this grid */
+    en_ref token = net_param(b, "cls_token", 3, (int[]){1, 1, c}), position = net_param(b, "pos_embed", 3, (int[]){1, 1 + GRID * GRID, c});
+    net_tokens(b, GRID, GRID); /* from here on, token 0 is the class token and the others are this grid */
     x = en_add_tokens(b->g, x, token, position);
     for (int i = 0; i < number[BLOCKS]; i++) {
         int block = net_enter(b, "blocks.%d", i);

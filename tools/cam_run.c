@@ -38,7 +38,7 @@ static const opt_row rows[] = {
     {OPT_TEXT,     0,   "preprocess",   "P",             "native (default), paper, or WxH:bilinear|bicubic|none", AT(preprocess)},
     {OPT_HEADING,  0,   NULL,           NULL,            "explanation", 0},
     {OPT_TEXT,     'm', "method",       "LIST",          "shapleycam (default), others of --list-methods, or all", AT(methods)},
-    {OPT_TEXT,     'u', "utility",      "U",             "rest (default), logit, softmax, logsoftmax", AT(utility)},
+    {OPT_TEXT,     'u', "utility",      "U",             "rest (default), logit, softmax, logsoftmax, contrast, finer", AT(utility)},
     {OPT_TEXT,     'l', "layer",        "LIST",          "pre_pool (default), conv, or names of --list-layers", AT(layers)},
     {OPT_TEXT,     'c', "class",        "LIST",          "top1 (default), topN, index, WordNet id, or name", AT(classes)},
     {OPT_COUNT,    's', "seed",         "N",             "for methods that draw random numbers (0)", AT(seed)},

@@ -166,7 +166,7 @@ cam_status requests_make(const cam_net *net, const request_words *words, request
     choices c = {0};
     *out = (request_list){0};
     const char *utility = find(words->utility, listed, "utilities");
-    if (!utility) return no_such("utility", words->utility, listed, "utilities", "want rest, logit, softmax or logsoftmax", e);
+    if (!utility) return no_such("utility", words->utility, listed, "utilities", "want rest, logit, softmax, logsoftmax, contrast or finer", e);
     EN_TRY(choose_methods(&c, words->methods, e));
     EN_TRY(choose_layers(&c, net, words->layers, e));
     EN_TRY(choose_classes(&c, words->classes, cam_net_classes(net), e));

@@ -12,6 +12,19 @@
 #include "weights/json.h"
 #include "weights/store.h"
 
+/* True under sanitizers that have memory of their own and make everything many times slower. */
+#if defined __has_feature
+#define T_HAS(what) __has_feature(what)
+#else
+#define T_HAS(what) 0
+#endif
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__ || T_HAS(address_sanitizer) || T_HAS(thread_sanitizer) ||          \
+    T_HAS(undefined_behavior_sanitizer)
+#define T_SANITIZED 1
+#else
+#define T_SANITIZED 0
+#endif
+
 /* ---- golden files ---- */
 
 typedef struct t_golden {

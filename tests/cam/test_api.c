@@ -383,25 +383,63 @@ TEST(maps_of_one_position_are_constant_or_blank)
     close_bench(&b);
 }
 
-static void check_sizes(const char *name)
+/* Sizes are pairs of height and width, ended by a 0. The network halves each five times; up: 31 if it rounds up, otherwise 0. */
+static void check_sizes(const char *name, const int *sizes, int up)
 {
-    static const int sizes[][2] = {{32, 32}, {96, 160}, {33, 47}};
     bench b = open_bench(name, 1, 32, 32);
-    for (int i = 0; i < 3; i++) {
-        cam_input in = t_images(3, 1, sizes[i][0], sizes[i][1]);
+    for (const int *size = sizes; *size; size += 2) {
+        cam_input in = t_images(3, 1, size[0], size[1]);
         cam_request want[] = {t_request("shapleycam", "rest", "pre_pool", CAM_TOP1),
                               t_request("shapleycam-x", "softmax", "conv", 5)};
         cam_result got[2];
+        int lit = 0;
         t_explain(b.ctx, in, want, 2, got);
-        CHECK(cam_ctx_bytes(b.ctx) > 0 && got[0].height == sizes[i][0] / 32 + (sizes[i][0] % 32 && strcmp(name, "vgg16")));
-        for (int k = 0; k < sizes[i][0] * sizes[i][1]; k++) CHECK(cam_map(b.ctx, 0, 0)[k] >= 0 && cam_map(b.ctx, 0, 1)[k] <= 1);
+        CHECK(cam_ctx_bytes(b.ctx) > 0 && got[0].height == (size[0] + up) / 32 && got[0].width == (size[1] + up) / 32);
+        for (int k = 0; k < size[0] * size[1]; k++) {
+            CHECK(cam_map(b.ctx, 0, 0)[k] >= 0 && cam_map(b.ctx, 0, 1)[k] <= 1);
+            lit |= cam_map(b.ctx, 0, 0)[k] > 0;
+        }
+        CHECK(lit == (got[0].status == CAM_STATUS_OK));
         free((float *)(uintptr_t)in.nchw);
     }
     close_bench(&b);
 }
 
-TEST(inputs_of_other_sizes_run_through_mobilenet_v2) { check_sizes("mobilenet_v2"); }
-TEST(inputs_of_other_sizes_run_through_vgg16) { check_sizes("vgg16"); }
+static const int any_sizes[] = {32, 32, 96, 160, 225, 257, 33, 47, 0}, tiled_sizes[] = {448, 224, 224, 224, 448, 448, 0};
+
+TEST(inputs_of_other_sizes_run_through_mobilenet_v2) { check_sizes("mobilenet_v2", any_sizes, 31); }
+TEST(inputs_of_other_sizes_run_through_vgg16) { check_sizes("vgg16", any_sizes, 0); }
+TEST(inputs_of_other_sizes_run_through_resnet18) { check_sizes("resnet18", any_sizes, 31); }
+TEST(inputs_of_other_sizes_run_through_resnext50) { check_sizes("resnext50", any_sizes, 31); }
+TEST(inputs_of_other_sizes_run_through_efficientnet_b0) { check_sizes("efficientnet_b0", any_sizes, 31); }
+TEST(inputs_of_other_sizes_run_through_swin_tiny_where_windows_tile_them) { check_sizes("swin_tiny", tiled_sizes, 0); }
+
+static void check_refused_size(const char *net, const char *says)
+{
+    static const int sizes[][2] = {{256, 224}, {32, 32}, {224, 225}};
+    bench b = open_bench(net, 1, 224, 224);
+    cam_request want = t_request("gradcam", "logit", "pre_pool", 3);
+    cam_result got;
+    cam_error e;
+    float logits[1000], again[1000];
+    CHECK_OK(cam_forward(b.ctx, b.in, logits, &e), e);
+    for (int i = 0; i < 3; i++) {
+        cam_input in = t_images(1, 1, sizes[i][0], sizes[i][1]);
+        CAM_FAILS(cam_forward(b.ctx, in, again, &e), e, CAM_E_ARG, says);
+        CAM_FAILS(cam_explain(b.ctx, in, &want, 1, &got, &e), e, CAM_E_ARG, says);
+        free((float *)(uintptr_t)in.nchw);
+    }
+    CHECK_OK(cam_forward(b.ctx, b.in, again, &e), e);
+    CHECK(!memcmp(logits, again, sizeof logits));
+    close_bench(&b);
+}
+
+TEST(swin_refuses_inputs_that_windows_do_not_tile) { check_refused_size("swin_tiny", "multiples of 224: windows of 7 x 7"); }
+TEST(deit_refuses_inputs_of_another_size)
+{
+    if (T_SANITIZED) t_skip("too slow with a sanitizer");
+    check_refused_size("deit_base", "want 224 x 224: its positions were learnt");
+}
 
 /* ---- threads ---- */
 

@@ -12,17 +12,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#if defined __has_feature
-#define HAS(what) __has_feature(what)
-#else
-#define HAS(what) 0
-#endif
-#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__ || HAS(address_sanitizer) || HAS(thread_sanitizer)
-#define SANITIZED 1
-#else
-#define SANITIZED 0
-#endif
-
 static long peak_kilobytes(void)
 {
     char line[256];
@@ -35,7 +24,7 @@ static long peak_kilobytes(void)
 
 static void need_a_measure(void)
 {
-    if (SANITIZED) t_skip("the sanitizer has memory of its own");
+    if (T_SANITIZED) t_skip("the sanitizer has memory of its own");
     if (!peak_kilobytes()) t_skip("needs VmHWM in /proc/self/status");
 }
 
@@ -119,7 +108,21 @@ static void check_file_peak(const char *net, double megabytes)
     unlink(path);
 }
 
-TEST(vgg16_from_a_seed_needs_little_memory_beyond_its_weights) { check_peak("vgg16", "seeded", 150); }
 TEST(vgg16_from_a_file_needs_little_memory_beyond_its_weights) { check_file_peak("vgg16", 150); }
-TEST(mobilenet_v2_from_a_seed_needs_little_memory_beyond_its_weights) { check_peak("mobilenet_v2", "seeded", 60); }
 TEST(mobilenet_v2_from_a_file_needs_little_memory_beyond_its_weights) { check_file_peak("mobilenet_v2", 60); }
+
+#define SMALL_BESIDE_ITS_WEIGHTS(net, megabytes)                                                                                   \
+    TEST(net##_from_a_seed_needs_little_memory_beyond_its_weights) { check_peak(#net, "seeded", megabytes); }
+SMALL_BESIDE_ITS_WEIGHTS(mobilenet_v2, 60)
+SMALL_BESIDE_ITS_WEIGHTS(vgg16, 150)
+SMALL_BESIDE_ITS_WEIGHTS(resnet18, 150)
+SMALL_BESIDE_ITS_WEIGHTS(resnet50, 150)
+SMALL_BESIDE_ITS_WEIGHTS(resnet101, 150)
+SMALL_BESIDE_ITS_WEIGHTS(resnet152, 150)
+SMALL_BESIDE_ITS_WEIGHTS(resnext50_32x4d, 150)
+SMALL_BESIDE_ITS_WEIGHTS(efficientnet_b0, 150)
+SMALL_BESIDE_ITS_WEIGHTS(swin_tiny, 150)
+SMALL_BESIDE_ITS_WEIGHTS(swin_small, 150)
+SMALL_BESIDE_ITS_WEIGHTS(swin_base, 150)
+SMALL_BESIDE_ITS_WEIGHTS(swin_large, 300)
+SMALL_BESIDE_ITS_WEIGHTS(deit_base, 150)

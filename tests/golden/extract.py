@@ -12,7 +12,8 @@ import sys
 
 import numpy as np
 
-NETS = ("vgg16", "mobilenet_v2")
+NETS = ("resnet18", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "vgg16", "mobilenet_v2", "efficientnet_b0", "swin_tiny", "swin_small", "swin_base",
+        "swin_large", "deit_base")
 THIN = 8
 DTYPES = {"F64": "<f8", "F32": "<f4", "I64": "<i8"}
 
