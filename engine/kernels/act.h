@@ -28,7 +28,7 @@ INLINE vf v_exp(vf x)
     vf t = v_fma(x, v_set(1.44269504f), rounder), k = t - rounder;
     vf r = v_fma(k, v_set(-0x1.62e4p-1f), x); /* ln2 in two parts, the first with few bits, so that k ln2 is exact */
     r = v_fma(k, v_set(-0x1.7f7d1cp-20f), r);
-    vf e = (vf)((vi)v_polynomial(series, 7, r) + ((vi)t << 23));
+    vf e = (vf)((vu)v_polynomial(series, 7, r) + ((vu)t << 23));
     return v_sel(x == x, e, x);
 }
 

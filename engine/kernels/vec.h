@@ -27,12 +27,15 @@ enum { VN = 16 / VW };
 #if defined __AVX512F__
 typedef float vf __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int32_t vi __attribute__((vector_size(64), aligned(4), may_alias));
+typedef uint32_t vu __attribute__((vector_size(64), aligned(4), may_alias));
 #elif defined __AVX2__ && defined __FMA__
 typedef float vf __attribute__((vector_size(32), aligned(4), may_alias));
 typedef int32_t vi __attribute__((vector_size(32), aligned(4), may_alias));
+typedef uint32_t vu __attribute__((vector_size(32), aligned(4), may_alias));
 #else
 typedef float vf __attribute__((vector_size(16), aligned(4), may_alias));
 typedef int32_t vi __attribute__((vector_size(16), aligned(4), may_alias));
+typedef uint32_t vu __attribute__((vector_size(16), aligned(4), may_alias));
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
