@@ -42,9 +42,8 @@ INLINE vf v_normal(vf x)
     static const float fit[] = {0.25710386f,   -0.128344625f,  0.0954746678f,   -0.0775875896f,  0.0641538203f,   -0.0520723015f,
                                 0.0406146348f, -0.030125048f,  0.0209372733f,   -0.0133013567f,  0.00814825948f,  -0.00531740487f,
                                 0.00281485287f, -0.000713509216f, 0.000367833331f, -0.000571352663f, 0.000236159991f};
-    vf c = v_sel(x > v_set(5.5f), v_set(5.5f), v_sel(x < v_set(-5.5f), v_set(-5.5f), x));
-    vf u = v_fma(c * c, v_set(2 / 30.25f), v_set(-1));
-    vf phi = v_fma(c * v_polynomial(fit, 16, u), v_set(0.5f), v_set(0.5f));
+    vf u = v_fma(x * x, v_set(2 / 30.25f), v_set(-1));
+    vf phi = v_fma(x * v_polynomial(fit, 16, u), v_set(0.5f), v_set(0.5f));
     return v_sel(x < v_set(-5.5f), v_set(0), v_sel(x > v_set(5.5f), v_set(1), phi));
 }
 
