@@ -183,7 +183,8 @@ static void check_row(photo_maps *m)
     CHECK_MSG(number < METHODS, "no method %s", m->method);
     /* Sums of channels that are not rectified may be near 0; PyTorch's float32 is off by up to 6e-3 there. */
     int divides = !strcmp(m->method, "xgradcam") || !strcmp(m->method, "shapleycam-x");
-    double bound = divides && !strcmp(m->layer, "conv") ? 1e-2 : 1e-3;
+    /* At conv one ReLU6 of one photograph stands so near its kink that rounding decides. */
+    double bound = strcmp(m->layer, "conv") ? 1e-4 : divides ? 1e-2 : 1e-3;
     const double *got = cam_raw_map(m->ctx, 0, number);
     for (int s = 0; s < POSITIONS; s++) {
         error += (got[s] - m->raw[s]) * (got[s] - m->raw[s]);

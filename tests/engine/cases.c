@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The table of examples: channels around the block of 16, odd maps, every stride, padding, window and grouping that kernels treat
- * differently, depths around the 512 at which sums are parked; heads and windows that fill no vector. */
+ * differently, depths beyond the chains in which sums are cut; heads and windows that fill no vector. */
 #include "tests/engine/cases.h"
 
 #include "engine/build.h"
