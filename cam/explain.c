@@ -40,14 +40,15 @@ static en_status check_class(const cam_ctx *c, int32_t cls, en_error *e)
     return en_fail(e, EN_E_ARG, "class %d: want 0 to %d, or -1 for the best and so on", cls, classes - 1);
 }
 
-/* Methods that explain other inputs, in a context of their own, need no derivative here. */
-static int is_variant(const cam_job *j) { return j->method->kind == CAM_SCALES || j->flags & CAM_AUG_SMOOTH; }
+/* Methods that explain other inputs, in a context of their own, and those that sweep the whole network by themselves, need no derivative
+ * of a layer. */
+static int sees_layer(const cam_job *j) { return j->method->kind != CAM_SCALES && !cam_method_is_whole(j->method) && !(j->flags & CAM_AUG_SMOOTH); }
 
 /* The layers of a list "A+B"; a method that looks at the whole network starts at its input. */
 static en_status read_layers(cam_ctx *c, cam_job *j, const char *list, cam_site_layer *layers, int *layer_count, en_error *e)
 {
-    const unsigned needs = is_variant(j) ? 0 : j->method->needs;
-    int hvp = needs & CAM_HVP || (j->flags & CAM_WITH_HVP && !is_variant(j));
+    const unsigned needs = sees_layer(j) ? j->method->needs : 0;
+    int hvp = needs & CAM_HVP || (j->flags & CAM_WITH_HVP && sees_layer(j));
     if (cam_method_is_whole(j->method)) list = "input";
     snprintf(j->layer_name, sizeof j->layer_name, "%s", list ? list : "");
     for (const char *name = j->layer_name; name; j->layers++) {

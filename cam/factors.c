@@ -237,9 +237,9 @@ static const float *activation(const cam_ctx *c, int layer, int image)
     return c->layers[layer].activation + cam_layer_floats(c, layer) / (size_t)c->n * (size_t)image;
 }
 
-en_status cam_factor_map(cam_ctx *c, const cam_job *j, int image, double *raw, en_error *e)
+en_status cam_factor_map(cam_ctx *c, const cam_job *j, int k, int image, double *raw, en_error *e)
 {
-    const cam_site_layer *l = &c->layers[j->layer[0]];
+    const cam_site_layer *l = &c->layers[j->layer[k]];
     size_t positions = (size_t)l->h * (size_t)l->w;
     cam_aim aim = cam_aim_of(c, image, j->aim);
     cam_factors f = {.count = CONCEPTS};
@@ -247,7 +247,7 @@ en_status cam_factor_map(cam_ctx *c, const cam_job *j, int image, double *raw, e
     int best = 0;
     double most = -1;
     en_status status = make_room(c, l, CONCEPTS, &r, e);
-    if (status == EN_OK) status = factorise(activation(c, j->layer[0], image), (size_t)l->c, positions, &f, r.maps, r.vectors, e);
+    if (status == EN_OK) status = factorise(activation(c, j->layer[k], image), (size_t)l->c, positions, &f, r.maps, r.vectors, e);
     if (status == EN_OK) status = see(c, l, image, r.vectors, CONCEPTS, r.logits, e);
     for (int t = 0; t < CONCEPTS && status == EN_OK; t++) {
         aim.utility = CAM_SOFTMAX;

@@ -124,7 +124,7 @@ void cam_fill_seed(cam_ctx *ctx, cam_aim aim, int seed, int order);
 /* ---- what makes the maps of the other kinds; raw maps of a job are [n][h,w], all images at once ---- */
 
 en_status cam_whole_maps(cam_ctx *ctx, cam_job *job, en_error *e);                                   /* whole.c    */
-en_status cam_factor_map(cam_ctx *ctx, const cam_job *job, int image, double *raw, en_error *e);     /* factors.c  */
+en_status cam_factor_map(cam_ctx *ctx, const cam_job *job, int k, int image, double *raw, en_error *e); /* of its layer k, factors.c */
 en_status cam_scales_map(cam_ctx *ctx, const cam_job *job, cam_input in, int image, double *raw, en_error *e); /* variants.c */
 /* The mean of the final maps of six variants of the input. */
 en_status cam_augmented_map(cam_ctx *ctx, const cam_job *job, cam_input in, int image, double *raw, en_error *e); /* variants.c */

@@ -35,6 +35,7 @@ static cam_site site_of(const cam_ctx *c, const cam_job *j, int k, int n)
 /* The raw map of layer k alone, [positions of the layer]. */
 static en_status layer_map(cam_ctx *c, const cam_job *j, cam_input in, int k, int n, double *raw, en_error *e)
 {
+    if (j->method->kind == CAM_FACTORS) return cam_factor_map(c, j, k, n, raw, e);
     cam_site site = site_of(c, j, k, n);
     double *weights = NULL;
     if (j->method->needs & (CAM_ABLATION | CAM_SCORE)) EN_TRY(cam_tried_weights(c, j, k, in, n, &weights, e));
@@ -162,7 +163,6 @@ static en_status raw_map(cam_ctx *c, const cam_job *j, cam_input in, int n, doub
 {
     if (j->flags & CAM_AUG_SMOOTH) return cam_augmented_map(c, j, in, n, raw, e);
     if (j->method->kind == CAM_SCALES) return cam_scales_map(c, j, in, n, raw, e);
-    if (j->method->kind == CAM_FACTORS) return cam_factor_map(c, j, n, raw, e);
     return is_joined(j) ? joined_map(c, j, in, n, raw, e) : layer_map(c, j, in, 0, n, raw, e);
 }
 

@@ -188,6 +188,17 @@ CAM_API const float *cam_hvp_activation(const cam_ctx *ctx, int32_t image, int32
  * requests of the last cam_explain, of which the first for this layer must have needed a gradient. */
 CAM_API cam_status cam_hvp(cam_ctx *ctx, int32_t request, const float *vector, float *product, cam_error *e);
 
+/* A request's product H A found in two other ways: by differences of gradients along A, which is a check of the second order, and where the
+ * layer's tail is affine in closed form, which is a check of everything. The caller sets size. */
+typedef struct cam_hvp_check {
+    uint32_t size;
+    double norm;        /* |H A|                                                                                    */
+    double differences; /* distance of the differences from it, as a share of |H A| (of |G| where H A is 0). A kink of the tail near A
+                         * makes it large: differences cross it, derivatives do not                                  */
+    double closed_form; /* the same of the closed form; -1 where there is none                                      */
+} cam_hvp_check;
+CAM_API cam_status cam_check_hvp(cam_ctx *ctx, int32_t image, int32_t request, cam_hvp_check *out, cam_error *e);
+
 /* The part of the network behind a layer: activations [n,C,H,W] in, logits [n,classes] out. What else that part reads (a residual shortcut)
  * is taken from image 0 of the last cam_explain that had a request for this layer. */
 CAM_API cam_status cam_tail(cam_ctx *ctx, const char *layer, const float *activations, int32_t n, float *logits, cam_error *e);
