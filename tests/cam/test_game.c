@@ -192,10 +192,8 @@ static void check_all_games(const char *net_name, int games)
 {
     static const char *const layers[] = {"pre_pool", "conv"}, *const utilities[] = {"logit", "softmax", "logsoftmax", "rest"};
     static const int sides[] = {3, 4, 0};
-    char path[96];
-    snprintf(path, sizeof path, "golden/methods/%s.safetensors", net_name);
     t_golden g;
-    t_golden_open(t_shared(path), &g);
+    t_golden_methods(net_name, &g);
     cam_net *net = t_net(net_name, NULL);
     cam_ctx *ctx = t_ctx(net, 0);
     cam_input in = t_images(g.image_seed, 1, 224, 224);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The methods beyond gradients, against golden/methods in double precision: raw maps of principal components, kernel PCA, FEM, ScoreCAM, AblationCAM,
  * FinerCAM and of eigen smoothing; final maps of layers joined, refinecam, augmented ones, FullGrad and SESS; the gradient of guided
- * backpropagation; factorisations. Those files are too large for the checkout, but for a part of resnet18's (tests/golden). */
+ * backpropagation; factorisations. */
 #include "tests/cam/golden.h"
 
 #include <math.h>
@@ -126,10 +126,10 @@ static void check_entries(const char *net, cam_ctx *ctx, cam_input in, const t_g
     fprintf(stderr, "  %s: %d entries, error / bound at worst %.3f\n", net, count, worst);
 }
 
-static void check(const char *net, const char *file, const char *without, int at_least)
+static void check(const char *net, const char *without, int at_least)
 {
     t_golden g;
-    t_golden_open(file, &g);
+    t_golden_methods(net, &g);
     cam_net *n = t_net(net, NULL);
     cam_ctx *ctx = t_ctx(n, 0);
     cam_input in = t_images(g.image_seed, 1, IMAGE, IMAGE);
@@ -178,13 +178,10 @@ static void check_sess(const char *name, cam_net *n, cam_input in, int cls)
     t_golden_close(&g);
 }
 
-TEST(other_methods_on_resnet18_are_what_double_precision_gives) { check("resnet18", t_shared("golden/methods/resnet18.safetensors"), "", 118); }
-TEST(other_methods_on_mobilenet_v2_are_what_double_precision_gives)
-{
-    check("mobilenet_v2", t_shared("golden/methods/mobilenet_v2.safetensors"), "scorecam", 102);
-}
-TEST(other_methods_on_vgg16_are_what_double_precision_gives) { check("vgg16", t_shared("golden/methods/vgg16.safetensors"), "", 70); }
-TEST(other_methods_on_swin_tiny_are_what_double_precision_gives) { check("swin_tiny", t_shared("golden/methods/swin_tiny.safetensors"), "", 70); }
+TEST(other_methods_on_resnet18_are_what_double_precision_gives) { check("resnet18", "", 118); }
+TEST(other_methods_on_mobilenet_v2_are_what_double_precision_gives) { check("mobilenet_v2", "scorecam", 102); }
+TEST(other_methods_on_vgg16_are_what_double_precision_gives) { check("vgg16", "", 70); }
+TEST(other_methods_on_swin_tiny_are_what_double_precision_gives) { check("swin_tiny", "", 70); }
 TEST(other_methods_on_a_photograph_of_the_first_kind_are_what_double_precision_gives) { check_photograph("ILSVRC2012_val_00005745", 102); }
 TEST(other_methods_on_a_photograph_of_the_second_kind_are_what_double_precision_gives) { check_photograph("ILSVRC2012_val_00035405", 102); }
 
