@@ -4,6 +4,7 @@
 #ifndef WEIGHTS_FORMATS_H
 #define WEIGHTS_FORMATS_H
 
+#include "weights/camw.h"
 #include "weights/file.h"
 #include "weights/store.h"
 
@@ -19,6 +20,7 @@ struct wt_store {
     wt_tensor *tensor; /* in the file's order */
     size_t count, capacity;
     const wt_tensor **by_name; /* sorted, for wt_find */
+    wt_metadata *metadata;     /* of a .camw, otherwise NULL */
 };
 
 /* Adds a tensor with dtype, rank, dim and stride set, whose first element is at `offset` in the store's bytes. Checks that all its

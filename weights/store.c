@@ -24,6 +24,7 @@ size_t wt_dtype_size(wt_dtype dtype) { return dtypes[dtype].size; }
 size_t wt_count(const wt_store *store) { return store->count; }
 const wt_tensor *wt_at(const wt_store *store, size_t i) { return &store->tensor[i]; }
 const char *wt_path(const wt_store *store) { return store->path; }
+const wt_metadata *wt_metadata_of(const wt_store *store) { return store->metadata; }
 
 const char *wt_show(const void *text, size_t size, wt_shown out)
 {
