@@ -6,12 +6,13 @@
 #include "cam/methods.h"
 #include "cam/shapleycam.h"
 #include "cam/utility.h"
-#include "nets/nets.h"
+#include "nets/remap.h"
 
 struct cam_net {
     const net_arch *arch;
     net_seeded seeded;   /* net NULL if the weights are real */
     wt_store *store;     /* NULL if they are seeded          */
+    net_view view;       /* of the store, under our names    */
     en_params *params;
     net_model shape;     /* the network for one usual input, to name its layers; never run */
     int classes;

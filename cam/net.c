@@ -56,7 +56,7 @@ static en_status read_parameters(cam_net *net, en_error *e)
     EN_TRY(en_pool_new(0, &pool, e));
     en_status status = en_graph_prepare(net->shape.graph, pool, e);
     en_pool_free(pool);
-    if (status == EN_OK && net->store) status = net_check_extra(net->store, net->shape.graph, e);
+    if (status == EN_OK && net->store) status = net_check_extra(&net->view, net->shape.graph, e);
     return status;
 }
 
@@ -71,7 +71,8 @@ cam_status cam_net_open(const char *name, const char *weights, cam_net **out, ca
     net->arch = arch;
     net->classes = NET_CLASSES;
     en_status status = open_weights(net, weights, e);
-    if (status == EN_OK && net->store) status = en_params_new(net_source_store(net->store), &net->params, e);
+    if (status == EN_OK && net->store) status = net_view_open(net->store, NULL, &net->view, e);
+    if (status == EN_OK && net->store) status = en_params_new(net_source_view(&net->view), &net->params, e);
     if (status == EN_OK && net->seeded.net) status = wt_seeded_statistics(net->arch->name, &net->seeded.statistics, e);
     if (status == EN_OK && net->seeded.net) status = en_params_new(net_source_seeded(&net->seeded), &net->params, e);
     if (status == EN_OK) status = describe(net, e);
@@ -89,6 +90,7 @@ void cam_net_close(cam_net *net)
     if (!net) return;
     net_model_free(&net->shape);
     en_params_free(net->params);
+    net_view_close(&net->view);
     wt_close(net->store);
     wt_close(net->seeded.statistics);
     free(net->weights);
