@@ -39,4 +39,11 @@ typedef struct wt_metadata {
  * sizes positive, numbers finite, std not 0, words among those named above. That `net` exists is for the caller to find out. */
 const wt_metadata *wt_metadata_of(const wt_store *store);
 
+/* Compares every checksum of a .camw, which opening does not, so as to touch no more than is needed. */
+en_status wt_camw_verify(const wt_store *store, en_error *e);
+
+/* Writes a .camw, atomically, of tensors in float32, float16 or bfloat16, in this order: that of their use, for reading ahead. Same
+ * arguments, same bytes. Memory does not grow with the tensors. */
+en_status wt_camw_write(const char *path, const wt_metadata *metadata, const wt_output *tensors, size_t count, en_error *e);
+
 #endif

@@ -22,7 +22,7 @@ static void add(wt_store *s, const char *name, int rank, const int *dim)
     wt_tensor t = {.dtype = WT_F32, .rank = rank};
     for (int i = 0; i < rank; i++) t.dim[i] = dim[i];
     s->bytes = (const uint8_t *)&zero;
-    CHECK_OK(wt_store_add(s, &t, name, strlen(name), 0, sizeof zero, &e), e);
+    CHECK_OK(wt_store_add(s, &t, name, strlen(name), s->bytes, 0, sizeof zero, &e), e);
 }
 
 /* A store with the tensors of a network, named by `name`. */

@@ -373,8 +373,8 @@ TEST(a_view_must_lie_inside_its_storage)
     BAD_VIEW(EN_E_FORMAT, "'w': impossible shape", "FloatStorage", "0", 24, 0, 3, {0, INT64_MAX, 3}, {0, 0, 0});
     BAD_VIEW(EN_E_LIMIT, "elements in a file of", "FloatStorage", "0", 24, 0, 1, {1 << 30}, {0});
     BAD_VIEW(EN_E_LIMIT, "a tensor of more than 8 axes", "FloatStorage", "0", 24, 0, 9, {1, 1, 1, 1, 1, 1, 1, 1, 1}, {0});
-    BAD_VIEW(EN_E_FORMAT, "storage 0: 25 elements of float32 in an entry of 96 bytes", "FloatStorage", "0", 25, 0, 1, {1}, {1});
-    BAD_VIEW(EN_E_FORMAT, "storage 0: 13 elements of float64", "DoubleStorage", "0", 13, 0, 1, {1}, {1});
+    BAD_VIEW(EN_E_FORMAT, "tensor 'w': a storage of 25 elements of float32 in 96 bytes", "FloatStorage", "0", 25, 0, 1, {1}, {1});
+    BAD_VIEW(EN_E_FORMAT, "a storage of 13 elements of float64 in 96 bytes", "DoubleStorage", "0", 13, 0, 1, {1}, {1});
     BAD_VIEW(EN_E_FORMAT, "storage 7 is missing", "FloatStorage", "7", 24, 0, 1, {1}, {1});
     BAD_VIEW(EN_E_FORMAT, "'../data.pkl' is not a number", "FloatStorage", "../data.pkl", 24, 0, 1, {1}, {1});
     BAD_VIEW(EN_E_FORMAT, "'' is not a number", "FloatStorage", "", 24, 0, 1, {1}, {1});
@@ -465,7 +465,7 @@ TEST(a_malformed_zip_is_refused_with_its_reason)
     BAD_ZIP(EN_E_FORMAT, "'net/data/0': no header", patch(archive.central[2] + 42, 5, 4));
     BAD_ZIP(EN_E_FORMAT, "'net/data/0': its header has another name", patch(archive.central[2] + 42, archive.local[0], 4));
     BAD_ZIP(EN_E_FORMAT, "'net/data/0': stored, yet its two sizes differ", patch(archive.central[2] + 24, 0x7FFFFFFF, 4));
-    BAD_ZIP(EN_E_UNSUPPORTED, "'net/data/0' is compressed", patch(archive.central[2] + 10, 8, 2));
+    BAD_ZIP(EN_E_UNSUPPORTED, "'net/data/0' is packed with method 12", patch(archive.central[2] + 10, 12, 2));
     BAD_ZIP(EN_E_UNSUPPORTED, "'net/data.pkl' is encrypted", patch(archive.central[0] + 8, 1, 2));
     BAD_ZIP(EN_E_UNSUPPORTED, "byteorder is not little", patch(archive.local[1] + 30 + strlen("net/byteorder"), 'b', 1));
     archive = (zip){0};
