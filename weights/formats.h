@@ -33,6 +33,9 @@ struct wt_store {
 en_status wt_store_add(wt_store *store, const wt_tensor *tensor, const char *name, size_t name_size, const uint8_t *bytes,
                        size_t offset, size_t limit, en_error *e);
 
+/* Adds a tensor of another store, which must outlive this one. */
+en_status wt_store_adopt(wt_store *store, const wt_tensor *tensor, en_error *e);
+
 /* Gives pages back: those of the file in which bytes from .. to-1 lie; nothing for bytes in memory. */
 void wt_release(const wt_store *store, const uint8_t *from, const uint8_t *to);
 

@@ -85,9 +85,8 @@ static en_status read_pair(reader *r, en_error *e)
     EN_TRY(find_shard(r->store, r->file, &shard, e));
     const wt_tensor *t = wt_find(shard, r->key);
     if (!t) return en_fail(e, EN_E_FORMAT, "tensor '%s' is not in %s", wt_show(r->key, strlen(r->key), shown), r->file);
-    wt_tensor copy = *t;
     r->listed++;
-    return wt_store_add(r->store, &copy, t->name, strlen(t->name), shard->bytes, (size_t)(t->data - shard->bytes), shard->size, e);
+    return wt_store_adopt(r->store, t, e);
 }
 
 static en_status read_map(reader *r, en_error *e)

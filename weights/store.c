@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A store is a mapped file, a table of tensors inside it and an index sorted by name. Formats fill the table (formats.h); here are
  * opening and finding. */
+#include "weights/checksum.h"
 #include "weights/formats.h"
 
 #include <stdlib.h>
@@ -92,12 +93,8 @@ static en_status make_room(wt_store *store, en_error *e)
     return EN_OK;
 }
 
-en_status wt_store_add(wt_store *store, const wt_tensor *tensor, const char *name, size_t name_size, const uint8_t *bytes,
-                       size_t offset, size_t limit, en_error *e)
+static en_status append(wt_store *store, const wt_tensor *tensor, const char *name, size_t name_size, const uint8_t *data, en_error *e)
 {
-    wt_shown shown;
-    EN_TRY(check_extent(store, tensor, wt_show(name, name_size, shown), offset, limit, e));
-    if (memchr(name, 0, name_size)) return en_fail(e, EN_E_FORMAT, "tensor '%s': a NUL in its name", shown);
     EN_TRY(make_room(store, e));
     char *copy = malloc(name_size + 1);
     if (!copy) return en_fail(e, EN_E_NOMEM, "no memory for a tensor's name");
@@ -106,8 +103,22 @@ en_status wt_store_add(wt_store *store, const wt_tensor *tensor, const char *nam
     wt_tensor *slot = &store->tensor[store->count++];
     *slot = *tensor;
     slot->name = copy;
-    slot->data = bytes + offset;
+    slot->data = data;
     return EN_OK;
+}
+
+en_status wt_store_add(wt_store *store, const wt_tensor *tensor, const char *name, size_t name_size, const uint8_t *bytes,
+                       size_t offset, size_t limit, en_error *e)
+{
+    wt_shown shown;
+    EN_TRY(check_extent(store, tensor, wt_show(name, name_size, shown), offset, limit, e));
+    if (memchr(name, 0, name_size)) return en_fail(e, EN_E_FORMAT, "tensor '%s': a NUL in its name", shown);
+    return append(store, tensor, name, name_size, bytes + offset, e);
+}
+
+en_status wt_store_adopt(wt_store *store, const wt_tensor *tensor, en_error *e)
+{
+    return append(store, tensor, tensor->name, strlen(tensor->name), tensor->data, e);
 }
 
 en_status wt_store_add_view(wt_store *store, const wt_pickle *pickle, const wt_pickle_entry *entry, const uint8_t *data,
@@ -246,7 +257,67 @@ static en_status open_file(const char *path, int ema, wt_store **out, en_error *
 }
 
 en_status wt_open(const char *path, wt_store **out, en_error *e) { return open_file(path, 0, out, e); }
-en_status wt_open_ema(const char *path, wt_store **out, en_error *e) { return open_file(path, 1, out, e); }
+
+/* Opens every file as a shard of the store and gathers their tensors. */
+static en_status open_parts(wt_store *store, const char *const *paths, size_t count, int ema, en_error *e)
+{
+    store->path = strdup(paths[0]);
+    store->shard = calloc(count, sizeof *store->shard);
+    if (!store->path || !store->shard) return en_fail(e, EN_E_NOMEM, "no memory for %zu files", count);
+    for (; store->shards < count; store->shards++) {
+        wt_store *part;
+        EN_TRY(open_file(paths[store->shards], ema, &part, e));
+        store->shard[store->shards] = part;
+    }
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < store->shard[i]->count; k++) EN_TRY(wt_store_adopt(store, &store->shard[i]->tensor[k], e));
+    en_status status = index_names(store, e);
+    return status == EN_OK ? EN_OK : en_wrap(e, status, "the %zu files together", count);
+}
+
+en_status wt_open_all(const char *const *paths, size_t count, int ema, wt_store **out, en_error *e)
+{
+    if (count == 1) return open_file(paths[0], ema, out, e);
+    *out = NULL;
+    wt_store *store = calloc(1, sizeof *store);
+    if (!store) return en_fail(e, EN_E_NOMEM, "%s: no memory to open it", paths[0]);
+    en_status status = open_parts(store, paths, count, ema, e);
+    if (status == EN_OK)
+        *out = store;
+    else
+        wt_close(store);
+    return status;
+}
+
+/* Part number *i of a store: itself, unless it is only a list, then its shards. */
+static const wt_store *part_at(const wt_store *store, size_t *i)
+{
+    if (store->bytes && (*i)-- == 0) return store;
+    for (size_t k = 0; k < store->shards; k++) {
+        const wt_store *part = part_at(store->shard[k], i);
+        if (part) return part;
+    }
+    return NULL;
+}
+
+const char *wt_file_at(const wt_store *store, size_t i, uint64_t *bytes, char sha256[65])
+{
+    enum { PIECE = 1 << 20 };
+    const wt_store *part = part_at(store, &i);
+    wt_sha256 sum;
+    uint8_t digest[32];
+    if (!part) return NULL;
+    wt_sha256_start(&sum);
+    for (size_t at = 0; at < part->size; at += PIECE) {
+        size_t n = part->size - at < PIECE ? part->size - at : PIECE;
+        wt_sha256_add(&sum, part->bytes + at, n);
+        wt_release(part, part->bytes + at, part->bytes + at + n);
+    }
+    wt_sha256_end(&sum, digest);
+    wt_sha256_text(digest, sha256);
+    *bytes = part->size;
+    return part->path;
+}
 
 void wt_close(wt_store *store)
 {

@@ -29,10 +29,12 @@ typedef struct wt_tensor {
 
 typedef struct wt_store wt_store;
 
-/* Opens and checks a whole checkpoint. Every tensor lies inside the file; names are unique. wt_close(NULL) is fine. Of a training
- * checkpoint with two sets of weights, wt_open takes the plain ones, wt_open_ema their moving average (it fails without one). */
+/* Opens and checks a whole checkpoint. Every tensor lies inside the file; names are unique. wt_close(NULL) is fine. */
 en_status wt_open(const char *path, wt_store **out, en_error *e);
-en_status wt_open_ema(const char *path, wt_store **out, en_error *e);
+
+/* The same for a checkpoint that lies in several files, at least one. Of a training checkpoint with two sets of weights `ema` asks for
+ * their moving average, and fails without one; wt_open takes the plain ones. */
+en_status wt_open_all(const char *const *paths, size_t count, int ema, wt_store **out, en_error *e);
 
 /* The same from memory that stays the caller's and must outlive the store; `name` stands for the path in messages. */
 en_status wt_open_bytes(const char *name, const void *bytes, size_t size, wt_store **out, en_error *e);
@@ -42,6 +44,10 @@ size_t wt_count(const wt_store *store);
 const wt_tensor *wt_at(const wt_store *store, size_t i); /* in the file's order, i < wt_count */
 const wt_tensor *wt_find(const wt_store *store, const char *name); /* NULL if absent */
 const char *wt_path(const wt_store *store);
+
+/* The files that a checkpoint is made of, an index included, with their sizes and SHA-256: the path of number i, NULL past the last.
+ * What is hashed is what was mapped and checked. Takes about a second for each gigabyte. */
+const char *wt_file_at(const wt_store *store, size_t i, uint64_t *bytes, char sha256[65]);
 
 /* Copies elements first .. first+count-1, counted in row-major order, as float32; integers are refused. Several threads may read
  * at once. What has been read is given back to the system: the pages of the file do not stay resident. */
