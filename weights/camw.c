@@ -12,6 +12,7 @@
 
 enum { VERSION = 1, HEADER = 64, RECORD = 96, ALIGN = 64, MAX_TEXT = 16 << 20 };
 
+static const uint8_t magic[8] = "\x89" "CAMW\r\n\x1a";
 static const wt_dtype dtypes[] = {[1] = WT_F32, [2] = WT_F16, [3] = WT_BF16}; /* by the number in the file */
 enum { DTYPES = sizeof dtypes / sizeof *dtypes };
 
@@ -395,7 +396,7 @@ static en_status make_head(const wt_metadata *m, const wt_output *tensors, size_
     EN_TRY(make_text(m, &text, &text_size, e));
     for (size_t i = 0; i < count; i++) names += strlen(tensors[i].name) + 1;
     head h = {.version = VERSION, .tensors = (uint32_t)count, .names = (uint32_t)names, .text = (uint32_t)text_size};
-    memcpy(h.magic, WT_CAMW_MAGIC, sizeof h.magic);
+    memcpy(h.magic, magic, sizeof h.magic);
     uint64_t at = h.data = h.size = aligned(head_end(&h));
     uint8_t *bytes = *out = calloc(1, (size_t)h.data);
     for (size_t i = 0; i < count && bytes; i++) {

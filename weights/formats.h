@@ -17,6 +17,7 @@ struct wt_store {
     wt_file map;          /* {0} when the bytes are the caller's */
     const uint8_t *bytes; /* the whole checkpoint */
     size_t size;
+    const char *format;     /* its name */
     int ema;                /* which weights of a training checkpoint are wanted */
     wt_store **shard;       /* the files of a sharded checkpoint, owned */
     size_t shards;
@@ -47,10 +48,6 @@ en_status wt_parse_shards(wt_store *store, en_error *e);
 en_status wt_parse_zip(wt_store *store, en_error *e); /* torch's, or .npz */
 en_status wt_parse_legacy(wt_store *store, en_error *e);
 en_status wt_parse_camw(wt_store *store, en_error *e);
-
-/* The first bytes of the formats that have such. */
-#define WT_LEGACY_MAGIC "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" /* after "\x80" and the protocol */
-#define WT_CAMW_MAGIC "\x89" "CAMW\r\n\x1a"
 
 /* The name of a dtype in .safetensors files, "F32". */
 const char *wt_safetensors_dtype(wt_dtype dtype);

@@ -46,7 +46,7 @@ static en_status read_pickles(reader *r, en_error *e)
     const uint8_t *b = r->store->bytes;
     size_t size = r->store->size, used = 0;
     int little = 0;
-    if (size < MAGIC_SIZE + VERSION_SIZE || b[MAGIC_SIZE - 1] != '.' || memcmp(b + MAGIC_SIZE, b, 2) != 0 ||
+    if (size < MAGIC_SIZE + VERSION_SIZE || b[0] != 0x80 || b[MAGIC_SIZE - 1] != '.' || memcmp(b + MAGIC_SIZE, b, 2) != 0 ||
         memcmp(b + MAGIC_SIZE + 2, "M\xe9\x03.", VERSION_SIZE - 2) != 0)
         return en_fail(e, EN_E_UNSUPPORTED, "torch's format before 1.6, but not its version 1001");
     r->at = MAGIC_SIZE + VERSION_SIZE;

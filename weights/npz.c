@@ -17,6 +17,7 @@ static en_status add_array(wt_store *store, wt_zip *zip, wt_zip_entry *n, en_err
 
 en_status wt_parse_npz(wt_store *store, wt_zip *zip, en_error *e)
 {
+    store->format = "npz";
     for (size_t i = 0; i < zip->count; i++) {
         wt_zip_entry *n = &zip->entry[i];
         wt_shown name;

@@ -22,6 +22,7 @@ size_t wt_dtype_size(wt_dtype dtype) { return dtypes[dtype].size; }
 size_t wt_count(const wt_store *store) { return store->count; }
 const wt_tensor *wt_at(const wt_store *store, size_t i) { return &store->tensor[i]; }
 const char *wt_path(const wt_store *store) { return store->path; }
+const char *wt_format(const wt_store *store) { return store->format; }
 
 const char *wt_show(const void *text, size_t size, wt_shown out)
 {
@@ -205,6 +206,20 @@ static const struct {
     {0, 9, "<!DOCTYPE", "a web page, not a checkpoint; download it again"},
 };
 
+/* What is read. The first row that fits counts. */
+static const struct {
+    size_t at, size;
+    const char *bytes, *name;
+    en_status (*parse)(wt_store *store, en_error *e);
+} formats[] = {
+    {0, 8, "\x89" "CAMW\r\n\x1a", "camw", wt_parse_camw},
+    {0, 4, "PK\3\4", "torch", wt_parse_zip},
+    {0, 4, "PK\5\6", "torch", wt_parse_zip},
+    {2, 12, "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", "torch before 1.6", wt_parse_legacy}, /* the pickle of a number */
+    {8, 1, "{", "safetensors", wt_parse_safetensors},
+    {0, 1, "{", "sharded safetensors", wt_parse_shards},
+};
+
 static int begins(const wt_store *s, size_t at, const char *bytes, size_t size)
 {
     return s->size >= at + size && memcmp(s->bytes + at, bytes, size) == 0;
@@ -215,11 +230,11 @@ static en_status parse(wt_store *s, en_error *e)
     for (size_t i = 0; i < sizeof strangers / sizeof *strangers; i++)
         if (begins(s, strangers[i].at, strangers[i].bytes, strangers[i].size))
             return en_fail(e, EN_E_UNSUPPORTED, "this is %s", strangers[i].what);
-    if (begins(s, 0, WT_CAMW_MAGIC, 8)) return wt_parse_camw(s, e);
-    if (begins(s, 0, "PK\3\4", 4) || begins(s, 0, "PK\5\6", 4)) return wt_parse_zip(s, e);
-    if (begins(s, 0, "\x80", 1) && begins(s, 2, WT_LEGACY_MAGIC, 12)) return wt_parse_legacy(s, e);
-    if (begins(s, 8, "{", 1)) return wt_parse_safetensors(s, e);
-    if (begins(s, 0, "{", 1)) return wt_parse_shards(s, e);
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        if (!begins(s, formats[i].at, formats[i].bytes, formats[i].size)) continue;
+        s->format = formats[i].name;
+        return formats[i].parse(s, e);
+    }
     return en_fail(e, EN_E_FORMAT, "not a checkpoint: want .safetensors, torch's .pth, .npz or .camw");
 }
 
@@ -261,6 +276,7 @@ en_status wt_open(const char *path, wt_store **out, en_error *e) { return open_f
 /* Opens every file as a shard of the store and gathers their tensors. */
 static en_status open_parts(wt_store *store, const char *const *paths, size_t count, int ema, en_error *e)
 {
+    store->format = "several files";
     store->path = strdup(paths[0]);
     store->shard = calloc(count, sizeof *store->shard);
     if (!store->path || !store->shard) return en_fail(e, EN_E_NOMEM, "no memory for %zu files", count);

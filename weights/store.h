@@ -44,6 +44,7 @@ size_t wt_count(const wt_store *store);
 const wt_tensor *wt_at(const wt_store *store, size_t i); /* in the file's order, i < wt_count */
 const wt_tensor *wt_find(const wt_store *store, const char *name); /* NULL if absent */
 const char *wt_path(const wt_store *store);
+const char *wt_format(const wt_store *store); /* "camw", "torch", "torch before 1.6", "safetensors", "sharded safetensors", "npz", "several files" */
 
 /* The files that a checkpoint is made of, an index included, with their sizes and SHA-256: the path of number i, NULL past the last.
  * What is hashed is what was mapped and checked. Takes about a second for each gigabyte. */
