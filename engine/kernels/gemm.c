@@ -99,7 +99,7 @@ static void panel_group(const kn_gemm *g, const span *s, int panel, int width)
     for (int run = 0; run < g->runs; run++)
         for (int i = 0, row = 0; i < tiles; i++) {
             int height = (g->rows - row) / (tiles - i);
-            widths[width].tile[height - 1](g, s, g->a + run * g->a_run + row * g->a_row, b,
+            widths[width].tile[height - 1](g, s, g->a + run * g->a_run + row * g->a_row, b + (size_t)run * g->b_run,
                                            g->c + run * g->c_run + row * g->c_row + panel * g->c_panel, (size_t)panel * 16,
                                            g->epilogue.biased - row);
             if (s->last)
