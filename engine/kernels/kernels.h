@@ -41,6 +41,9 @@ typedef struct kn_gemm {
     float *c;
     ptrdiff_t c_run, c_row, c_panel;
     int runs, rows, panels;
+    const float *ahead; /* what the caller will read next, `ahead_count` pieces of `depth` * 16 floats: fetched on the way. NULL: the weights behind b */
+    size_t ahead_step;
+    int ahead_count;
     kn_epilogue epilogue;
 } kn_gemm;
 
@@ -91,6 +94,20 @@ typedef struct kn_tiles {
     int columns, first, count;
     size_t tap;
 } kn_tiles;
+
+/* The transform of filters, and at once the product for a few tiles: one chain of multiply-adds, depth <= KN_CHAIN,
+ *
+ *     m[tap * m_tap + i * 16 + o] = (add ? m : 0) + sum over k < depth of  u[tap][k][o] * v[tap * v_tap + k / 16 * v_block + i * 16 + k % 16] */
+typedef struct kn_winograd {
+    int depth, tiles;
+    const float *w;
+    size_t w_tap;
+    const float *v;
+    size_t v_tap, v_block;
+    float *m;
+    size_t m_tap;
+    int add;
+} kn_winograd;
 
 /* c[i * c_row + j] = (add ? c : 0) + sum over k < inner of a[i * a_row + k * a_step] * b[k * b_row + j], one chain of multiply-adds in k;
  * columns is a multiple of 16. */

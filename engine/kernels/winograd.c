@@ -78,6 +78,91 @@ void KN(winograd_filter)(int depth, const float *w, size_t w_tap, float *u, size
     }
 }
 
+/* ---- few tiles: the filters' transform and the product in one ---- */
+
+/* Tiles together: 6 x 4 sums and 8 registers for filters where there are 32 registers, 6 x 2 and 4 where there are 16. */
+#if defined __AVX512F__ || defined __aarch64__
+enum { FEW = 4 };
+#else
+enum { FEW = 2 };
+#endif
+enum { STEPS = 32 }; /* input channels for which weights, input and sums stay in the first-level cache while the six rows of points pass */
+
+/* Row a of the filters' transform along columns, as filter_1d has it; `row` are the weights' three rows. */
+INLINE void filter_row(const float *const row[R], ptrdiff_t w_tap, const int a, vf t[R])
+{
+    const float point = a == 1 ? P : a == 2 ? -P : a == 3 ? Q : -Q;
+    UNROLL for (int s = 0; s < R; s++) {
+        vf first = v_load(row[0] + s * w_tap), last = v_load(row[2] + s * w_tap);
+        t[s] = a == 0 ? first : a == T - 1 ? last : plus(plus(first, point * point, last), point, v_load(row[1] + s * w_tap));
+    }
+}
+
+/* Points (a, 0 .. 5) of some tiles, up to 16 input channels. w, v: the first of them. Weights needed soon are fetched, a part in each row. */
+INLINE void point_row_block(const float *w, ptrdiff_t w_tap, const float *v, ptrdiff_t v_tap, const int a, const int tiles, int steps, vf sum[T][FEW])
+{
+    const float *row[R] = {w, w + 3 * w_tap, w + 6 * w_tap}, *low = v, *high = v + 3 * v_tap;
+    for (int k = 0; k < steps; k++, low++, high++) {
+        vf t[R], u[T];
+        filter_row(row, w_tap, a, t);
+        filter_1d(t, u);
+        __builtin_prefetch(row[a / R] + a % R * w_tap + STEPS * 16);
+        if (a < R) __builtin_prefetch(row[2] + a * w_tap + STEPS * 16);
+        UNROLL for (int b = 0; b < T; b++)
+            UNROLL for (int n = 0; n < tiles; n++) {
+                float x = (b < 3 ? low : high)[b % 3 * v_tap + n * 16];
+                sum[b][n] = v_fma(v_set(x), u[b], sum[b][n]);
+            }
+        UNROLL for (int r = 0; r < R; r++) row[r] += 16;
+    }
+}
+
+/* The same for tiles i .. i+tiles-1, lanes j .. j+VW-1, input channels k .. k+steps-1. A chain of sums goes on in `chain`. */
+INLINE void point_row(const kn_winograd *g, const int a, const int tiles, int i, int j, int k, int steps, float *chain)
+{
+    vf sum[T][FEW];
+    int last = k + steps == g->depth;
+    UNROLL for (int b = 0; b < T; b++)
+        UNROLL for (int n = 0; n < tiles; n++)
+            sum[b][n] = k ? v_load(chain + (b * FEW + n) * VW) : v_set(0);
+    for (int c = 0; c < steps; c += 16)
+        point_row_block(g->w + (k + c) * 16 + j, (ptrdiff_t)g->w_tap, g->v + (size_t)(a * T) * g->v_tap + (size_t)((k + c) / 16) * g->v_block + i * 16,
+                        (ptrdiff_t)g->v_tap, a, tiles, steps - c < 16 ? steps - c : 16, sum);
+    UNROLL for (int b = 0; b < T; b++)
+        UNROLL for (int n = 0; n < tiles; n++) {
+            float *m = g->m + (size_t)(a * T + b) * g->m_tap + (i + n) * 16 + j;
+            if (last && g->add) sum[b][n] = v_load(m) + sum[b][n];
+            v_store(last ? m : chain + (b * FEW + n) * VW, sum[b][n]);
+        }
+}
+
+/* All points of some tiles. */
+INLINE void point_rows(const kn_winograd *g, const int tiles, int i, int j)
+{
+    float chain[T][T * FEW * VW];
+    for (int k = 0, steps; k < g->depth; k += steps) {
+        steps = g->depth - k < STEPS ? g->depth - k : STEPS;
+        point_row(g, 0, tiles, i, j, k, steps, chain[0]);
+        point_row(g, 1, tiles, i, j, k, steps, chain[1]);
+        point_row(g, 2, tiles, i, j, k, steps, chain[2]);
+        point_row(g, 3, tiles, i, j, k, steps, chain[3]);
+        point_row(g, 4, tiles, i, j, k, steps, chain[4]);
+        point_row(g, 5, tiles, i, j, k, steps, chain[5]);
+    }
+}
+
+void KN(winograd_product)(const kn_winograd *g)
+{
+    for (int j = 0; j < 16; j += VW) {
+        int i = 0;
+        for (; i + FEW <= g->tiles; i += FEW) point_rows(g, FEW, i, j);
+        for (; i + FEW / 2 <= g->tiles; i += FEW / 2) point_rows(g, FEW / 2, i, j);
+        if (i < g->tiles) point_rows(g, 1, i, j);
+    }
+}
+
+/* ---- input and output ---- */
+
 /* One tile, whose six rows of six pixels begin at x, `row` floats apart. */
 INLINE void input_tile(const float *x, ptrdiff_t row, float *v, size_t v_tap)
 {

@@ -12,8 +12,9 @@ enum {
     LEAST_CHANNELS = 32, /* with fewer, transforms cost more than they save  */
     LEAST_SIDE = 7,
     TILES = 49,          /* of a job: a map of 28 x 28                      */
-    PANELS = 2,          /* of filters transformed together                 */
-    DEPTH = KN_CHAIN,    /* and their input channels: one chain of the sum  */
+    FEW = 8,             /* tiles for which filters are transformed in registers */
+    PANELS = 4,          /* of filters transformed together                 */
+    DEPTH = 64,    /* and their input channels: one chain of the sum  */
     JOBS = 8,            /* wanted at least, so that threads can share evenly */
     PAD = EN_LANES       /* between the arrays of two taps: a distance of a power of two would put them all into the same few lines of the cache */
 };
@@ -70,15 +71,22 @@ static void multiply(const plan *s, int tiles, int o, int panels, const float *v
 {
     static const ptrdiff_t tap;
     const winograd *g = s->g;
+    size_t w_tap = (size_t)g->c * EN_LANES;
     kn_gemm k = {.a_run = (ptrdiff_t)input_tap(g->c), .a_row = EN_LANES, .a_block = TILES * EN_LANES, .tap = &tap, .taps = 1, .b = u, .b_run = filter_tap,
                  .b_panel = TAPS * filter_tap, .c = m, .c_run = (ptrdiff_t)product_tap, .c_row = EN_LANES, .c_panel = TILES * EN_LANES, .runs = TAPS, .rows = tiles,
-                 .panels = panels};
+                 .panels = panels, .ahead_step = w_tap, .ahead_count = 9 * panels};
     for (int first = 0; first < g->c; first += DEPTH) {
         k.depth = g->c - first < DEPTH ? g->c - first : DEPTH;
-        for (int i = 0; i < panels; i++)
-            g->call->kernels->winograd_filter(k.depth, g->packed + ((size_t)(o + i) * 9 * (size_t)g->c + (size_t)first) * EN_LANES, (size_t)g->c * EN_LANES,
-                                              u + (size_t)i * k.b_panel, filter_tap);
         k.a = v + first / EN_LANES * k.a_block;
+        for (int i = 0; i < panels; i++) {
+            const float *w = g->packed + ((size_t)(o + i) * 9 * (size_t)g->c + (size_t)first) * EN_LANES;
+            if (tiles <= FEW)
+                g->call->kernels->winograd_product(&(kn_winograd){k.depth, tiles, w, w_tap, k.a, input_tap(g->c), (size_t)k.a_block, m + i * k.c_panel, product_tap, first > 0});
+            else
+                g->call->kernels->winograd_filter(k.depth, w, w_tap, u + (size_t)i * k.b_panel, filter_tap);
+        }
+        if (tiles <= FEW) continue;
+        k.ahead = g->packed + (first + DEPTH < g->c ? ((size_t)o * 9 * (size_t)g->c + (size_t)(first + DEPTH)) : (size_t)(o + panels) * 9 * (size_t)g->c) * EN_LANES;
         k.epilogue.residual = first ? m : NULL; /* a chain joins those before it */
         g->call->kernels->gemm(&k);
     }

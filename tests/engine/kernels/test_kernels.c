@@ -432,6 +432,46 @@ static void sweep_winograd_filter(const kn_table *k)
     for (int depth = 1; depth <= 5; depth++) try_winograd_filter(k, depth);
 }
 
+/* The same bits as the transform that winograd_filter stores and one chain of multiply-adds on it. */
+static void try_winograd_product(const kn_table *k, int depth, int tiles, int add)
+{
+    size_t w_tap = (size_t)(depth + 3) * 16, u_tap = (size_t)depth * 16, v_block = (size_t)tiles * 16 + 16, v_tap = (size_t)((depth + 15) / 16) * v_block,
+           m_tap = (size_t)tiles * 16 + 16;
+    buffer w = buffer_random(9 * w_tap), u = buffer_new(KN_WINOGRAD_TAPS * u_tap), v = buffer_new(KN_WINOGRAD_TAPS * v_tap),
+           m = buffer_new(KN_WINOGRAD_TAPS * m_tap);
+    k->winograd_filter(depth, w.at, w_tap, u.at, u_tap);
+    for (int z = 0; z < KN_WINOGRAD_TAPS; z++)
+        for (int i = 0; i < tiles; i++) {
+            for (int c = 0; c < depth; c++) v.at[(size_t)z * v_tap + (size_t)(c / 16) * v_block + (size_t)(i * 16 + c % 16)] = (float)t_uniform(-1, 1);
+            for (int o = 0; add && o < 16; o++) m.at[(size_t)z * m_tap + (size_t)(i * 16 + o)] = (float)t_uniform(-1, 1);
+        }
+    buffer want = buffer_copy(&m);
+    for (int z = 0; z < KN_WINOGRAD_TAPS; z++)
+        for (int i = 0; i < tiles * 16; i++) {
+            float sum = 0, *to = &want.at[(size_t)z * m_tap + (size_t)i];
+            for (int c = 0; c < depth; c++)
+                sum = multiply_add(k, v.at[(size_t)z * v_tap + (size_t)(c / 16) * v_block + (size_t)(i / 16 * 16 + c % 16)],
+                                   u.at[(size_t)z * u_tap + (size_t)(c * 16 + i % 16)], sum);
+            *to = add ? *to + sum : sum;
+        }
+    k->winograd_product(&(kn_winograd){depth, tiles, w.at, w_tap, v.at, v_tap, v_block, m.at, m_tap, add});
+    char what[80];
+    snprintf(what, sizeof what, "%s winograd_product, depth %d, %d tiles, add %d", k->name, depth, tiles, add);
+    check_same(what, m, want);
+    free(w.memory);
+    free(u.memory);
+    free(v.memory);
+}
+
+static void sweep_winograd_product(const kn_table *k)
+{
+    for (int tiles = 1; tiles <= 9; tiles++)
+        for (int depth = 1; depth <= 130; depth += depth < 4 ? 1 : 7) try_winograd_product(k, depth, tiles, depth % 2);
+    try_winograd_product(k, 32, 4, 0);
+    try_winograd_product(k, 64, 5, 1);
+    try_winograd_product(k, 128, 3, 1);
+}
+
 static void try_winograd_input(const kn_table *k, kn_tiles g)
 {
     const transforms t = transforms_of_points();
