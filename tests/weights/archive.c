@@ -2,6 +2,9 @@
 /* A pickle writer and a zip writer. */
 #include "tests/weights/archive.h"
 #include "tests/test.h"
+#include "weights/store.h"
+
+#include <stdlib.h>
 
 void t_put(t_text *t, const void *bytes, size_t n)
 {
@@ -86,3 +89,75 @@ void t_zip_end(t_zip *z)
     t_put_number(&z->file, 0, 2);
 }
 
+
+void t_put_legacy_start(t_text *t)
+{
+    T_PUT(t, "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}");
+    t_put_string(t, "little_endian");
+    T_PUT(t, "\x88s.");
+}
+
+static void read_everything(const wt_store *store)
+{
+    for (size_t i = 0; i < wt_count(store); i++) {
+        const wt_tensor *t = wt_at(store, i);
+        size_t n = wt_elements(t);
+        double *values = malloc(n * sizeof *values + 1);
+        en_error e;
+        CHECK(values && wt_find(store, t->name) == t);
+        CHECK_OK(wt_read_raw(store, t, 0, n, values, &e), e);
+        (void)wt_read(store, t, 0, n, (float *)(void *)values, NULL);
+        free(values);
+    }
+}
+
+en_status t_try_bytes(const void *bytes, size_t n, en_error *e)
+{
+    wt_store *store;
+    uint8_t *copy = malloc(n + !n);
+    CHECK(copy != NULL);
+    memcpy(copy, bytes, n);
+    en_status status = wt_open_bytes("test.pth", copy, n, &store, e);
+    CHECK((status == EN_OK) == (store != NULL));
+    if (store) read_everything(store);
+    wt_close(store);
+    free(copy);
+    return status;
+}
+
+static void check_failed_allocations(const void *bytes, size_t n)
+{
+    en_error e;
+    for (long k = 1;; k++) {
+        wt_store *store;
+        t_fail_allocation(k, 0);
+        en_status status = wt_open_bytes("test.pth", bytes, n, &store, &e);
+        t_fail_allocation(0, 0);
+        wt_close(store);
+        if (status == EN_OK) break;
+        CHECK_MSG(status == EN_E_NOMEM && !store, "allocation %ld: %s", k, e.text);
+    }
+}
+
+void t_check_hardness(const void *bytes, size_t n)
+{
+    en_error e;
+    uint8_t *copy = malloc(n);
+    CHECK(copy != NULL);
+    CHECK_OK(t_try_bytes(bytes, n, &e), e);
+    for (size_t cut = 0; cut < n; cut++) CHECK_MSG(t_try_bytes(bytes, cut, &e) != EN_OK, "cut at %zu it is still read", cut);
+    memcpy(copy, bytes, n);
+    for (size_t i = 0; i < n; i++)
+        for (int bit = 0; bit < 8; bit++) {
+            copy[i] ^= (uint8_t)(1 << bit);
+            (void)t_try_bytes(copy, n, &e);
+            copy[i] ^= (uint8_t)(1 << bit);
+        }
+    for (int i = 0; i < 20000; i++) {
+        memcpy(copy, bytes, n);
+        for (int k = 0; k < 3; k++) copy[t_random() % n] = (uint8_t)t_random();
+        (void)t_try_bytes(copy, n, &e);
+    }
+    free(copy);
+    check_failed_allocations(bytes, n);
+}

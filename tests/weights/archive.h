@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* torch.save's files, built byte by byte: a pickle writer and a zip writer, both able to lie. */
+/* Checkpoints built byte by byte: a pickle writer and a zip writer, both able to lie; and what all of them must withstand. */
 #ifndef TESTS_WEIGHTS_ARCHIVE_H
 #define TESTS_WEIGHTS_ARCHIVE_H
+
+#include "engine/status.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -41,5 +43,15 @@ typedef struct t_zip {
 
 void t_zip_add(t_zip *z, const char *name, const void *bytes, size_t n);
 void t_zip_end(t_zip *z);
+
+/* The parts of a file from before torch 1.6 that are always alike: magic number, version, system info. */
+void t_put_legacy_start(t_text *t);
+
+/* Opens a copy that ends where its allocation ends, so that reading past it is seen, and reads everything in it. */
+en_status t_try_bytes(const void *bytes, size_t n, en_error *e);
+
+/* For a file that is read: cut anywhere it must be refused; with any bit flipped, or some bytes replaced, it may do no harm; and a
+ * failed allocation, whichever it is, must be told as that. */
+void t_check_hardness(const void *bytes, size_t n);
 
 #endif
