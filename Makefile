@@ -78,6 +78,7 @@ $(foreach isa,$(ISAS),$(eval $(call kernel_rule,$(isa))))
 $(BUILD)/weights/seeded.o: $(wildcard weights/seeded_statistics/*)
 $(BUILD)/nets/labels.o: nets/imagenet_classes.tsv
 $(BUILD)/cam/image.o: tools/sample/orange_granny.png
+$(BUILD)/tools/advice.o: weights/manifest
 
 $(BUILD)/draw-sample: $(call obj,tools/sample/draw.c tools/sample/scene.c) $(BUILD)/libshapleycam.a
 	$(call say,LINK $@)
@@ -100,6 +101,19 @@ bench: $(BUILD)/cam_bench ## time kernels and networks (B="net --net vgg16 --thr
 test: $(PROGRAMS) layers $(BUILD)/run-tests ## run the tests (T="name ..." for some, V=1 to list them, SAN=address|undefined|thread)
 	$(Q)V=$(V) $(RUN) $(BUILD)/run-tests $(T)
 
+# Fuzzing, with clang's libFuzzer: starts from the corpus, and what it learns stays in build-fuzz.
+F       ?= pickle
+SECONDS ?= 60
+FUZZ_C  := $(wildcard weights/*.c) engine/status.c tests/fuzz/targets.c
+
+build-fuzz/fuzz_%: $(FUZZ_C) Makefile
+	@mkdir -p $(@D)
+	$(Q)clang $(filter-out -MMD -MP,$(FLAGS)) -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DFUZZ='"$*"' -o $@ $(FUZZ_C) -lm
+
+fuzz: build-fuzz/fuzz_$(F) ## fuzz a parser of foreign files for a while (F=pickle|zip|legacy|safetensors|camw|npz|inflate|json SECONDS=60)
+	@mkdir -p build-fuzz/$(F) && tar -xzf tests/fuzz/corpus/$(F).tar.gz -C build-fuzz/$(F)
+	$< -max_total_time=$(SECONDS) -timeout=10 -artifact_prefix=build-fuzz/$(F)- build-fuzz/$(F)
+
 # Includes may only point down the layers.
 MAY := engine:engine weights:engine,weights nets:engine,weights,nets cam:engine,weights,nets,cam
 layers: ## check that no include points up the layers
@@ -114,6 +128,6 @@ help: ## this list
 	@echo; echo "variables: CC=gcc|clang  CFLAGS=...  SAN=address|undefined|thread  OMP=1  V=1 (show commands)  RUN=qemu-aarch64 (how to start the tests)"
 
 export CC
-.PHONY: all bench test layers sample clean help
+.PHONY: all bench fuzz test layers sample clean help
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -6,15 +6,19 @@
 #include "cam/methods.h"
 #include "cam/shapleycam.h"
 #include "cam/utility.h"
-#include "nets/nets.h"
+#include "nets/labels.h"
+#include "nets/remap.h"
 
 struct cam_net {
     const net_arch *arch;
     net_seeded seeded;   /* net NULL if the weights are real */
     wt_store *store;     /* NULL if they are seeded          */
+    net_view view;       /* of the store, under our names    */
     en_params *params;
     net_model shape;     /* the network for one usual input, to name its layers; never run */
     int classes;
+    net_labels labels;   /* [classes] */
+    net_recipe recipe;   /* how the weights want their pictures prepared */
     char *weights;       /* how the user knows them */
 };
 

@@ -57,8 +57,9 @@ const net_layer *net_model_tokens(const net_model *model, en_ref ref);
 
 /* ---- where parameters come from ---- */
 
-/* An opened checkpoint, with a message that names key, found and wanted shape when one does not fit. */
-en_source net_source_store(const wt_store *store);
+/* A checkpoint under our names (nets/remap.h), with a message that names key, found and wanted shape when one does not fit. */
+typedef struct net_view net_view;
+en_source net_source_view(const net_view *view);
 
 /* Seeded stand-ins (weights/seeded.h). `seeded` must outlive the source. */
 typedef struct net_seeded {
@@ -68,7 +69,7 @@ typedef struct net_seeded {
 } net_seeded;
 en_source net_source_seeded(net_seeded *seeded);
 
-/* Fails if the checkpoint holds a tensor that no parameter wanted; counters and constant buffers that official files carry are let pass. */
-en_status net_check_extra(const wt_store *store, const en_graph *graph, en_error *e);
+/* Whether the checkpoint holds every parameter of the graph, with its shape and in floating point, and nothing else. Reads no data. */
+en_status net_check(const net_view *view, const en_graph *graph, en_error *e);
 
 #endif

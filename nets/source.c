@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Where a network's parameters come from: a checkpoint or seeded stand-ins. */
-#include "nets/nets.h"
+#include "nets/remap.h"
 #include "weights/seeded.h"
 
 #include <stdio.h>
@@ -15,28 +15,38 @@ static char *dims_text(int rank, const int64_t *dim, char out[128])
     return out;
 }
 
-static en_status read_store(void *self, const char *key, const en_shape *shape, size_t first, size_t count, float *out, en_error *e)
+/* The tensor that is the parameter. */
+static en_status find_parameter(const net_view *view, const char *key, const en_shape *shape, const wt_tensor **out, en_error *e)
 {
-    const wt_store *store = self;
-    const wt_tensor *t = wt_find(store, key);
+    const net_view_entry *entry = net_view_find(view, key);
+    const char *path = wt_path(view->store);
     char want[64], found[128];
-    if (!t) return en_fail(e, EN_E_FORMAT, "%s: no tensor '%s', want %s float32", wt_path(store), key, en_shape_text(shape, want));
+    if (!entry) return en_fail(e, EN_E_FORMAT, "%s: no tensor '%s', want %s float32", path, key, en_shape_text(shape, want));
+    const wt_tensor *t = &entry->tensor;
     int same = t->rank == shape->rank;
     for (int i = 0; same && i < t->rank; i++) same = t->dim[i] == shape->dim[i];
-    if (!same)
-        return en_fail(e, EN_E_FORMAT, "%s: tensor '%s' is %s, want %s", wt_path(store), key, dims_text(t->rank, t->dim, found), en_shape_text(shape, want));
+    if (!same) return en_fail(e, EN_E_FORMAT, "%s: tensor '%s' is %s, want %s", path, key, dims_text(t->rank, t->dim, found), en_shape_text(shape, want));
     if (t->dtype > WT_BF16)
-        return en_fail(e, EN_E_FORMAT, "%s: tensor '%s' holds %s, want floating point", wt_path(store), key, wt_dtype_name(t->dtype));
-    return wt_read(store, t, first, count, out, e);
+        return en_fail(e, EN_E_FORMAT, "%s: tensor '%s' holds %s, want floating point", path, key, wt_dtype_name(t->dtype));
+    *out = t;
+    return EN_OK;
 }
 
-en_source net_source_store(const wt_store *store)
+static en_status read_view(void *self, const char *key, const en_shape *shape, size_t first, size_t count, float *out, en_error *e)
+{
+    const net_view *view = self;
+    const wt_tensor *t;
+    EN_TRY(find_parameter(view, key, shape, &t, e));
+    return wt_read(view->store, t, first, count, out, e);
+}
+
+en_source net_source_view(const net_view *view)
 {
     union {
         const void *in;
         void *out;
-    } unconst = {store}; /* a source may be writable in general; this one is not written */
-    return (en_source){unconst.out, read_store};
+    } unconst = {view}; /* a source may be writable in general; this one is not written */
+    return (en_source){unconst.out, read_view};
 }
 
 static en_status read_seeded(void *self, const char *key, const en_shape *shape, size_t first, size_t count, float *out, en_error *e)
@@ -51,12 +61,6 @@ static en_status read_seeded(void *self, const char *key, const en_shape *shape,
 
 en_source net_source_seeded(net_seeded *seeded) { return (en_source){seeded, read_seeded}; }
 
-static int ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), k = strlen(end);
-    return n >= k && !strcmp(text + n - k, end);
-}
-
 static int wanted(const en_graph *g, const char *name)
 {
     for (en_ref x = 0; x < en_nodes(g); x++)
@@ -64,15 +68,24 @@ static int wanted(const en_graph *g, const char *name)
     return 0;
 }
 
-en_status net_check_extra(const wt_store *store, const en_graph *graph, en_error *e)
+static en_status check_extra(const net_view *view, const en_graph *graph, en_error *e)
 {
     const char *first = NULL;
     int extra = 0;
-    for (size_t i = 0; i < wt_count(store); i++) {
-        const char *name = wt_at(store, i)->name;
-        if (ends_with(name, "num_batches_tracked") || wanted(graph, name)) continue;
-        if (!extra++) first = name;
-    }
+    for (size_t i = 0; i < view->count; i++)
+        if (!wanted(graph, view->entry[i].tensor.name) && !extra++) first = view->entry[i].from->name;
     if (!extra) return EN_OK;
-    return en_fail(e, EN_E_FORMAT, "%s: tensor '%s' belongs to no layer of this network (of %d such)", wt_path(store), first, extra);
+    return en_fail(e, EN_E_FORMAT, "%s: tensor '%s' belongs to no layer of this network (of %d such)", wt_path(view->store), first, extra);
+}
+
+en_status net_check(const net_view *view, const en_graph *graph, en_error *e)
+{
+    size_t wants = 0;
+    const wt_tensor *t;
+    for (en_ref x = 0; x < en_nodes(graph); x++) {
+        if (!en_key_of(graph, x)) continue;
+        EN_TRY(find_parameter(view, en_key_of(graph, x), en_shape_of(graph, x), &t, e));
+        wants++;
+    }
+    return wants == view->count ? EN_OK : check_extra(view, graph, e);
 }

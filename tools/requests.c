@@ -160,14 +160,14 @@ static long rank_of(const char *item)
     return n ? n : -1;
 }
 
-static cam_status choose_classes(choices *c, const char *list, int32_t classes, cam_error *e)
+static cam_status choose_classes(choices *c, const cam_net *net, const char *list, cam_error *e)
 {
     char item[MAX_ITEM];
-    int32_t index;
+    int32_t index, classes = cam_net_classes(net);
     while (next_item(&list, item)) {
         long n = rank_of(item);
         if (n < 0 || n > classes) return refuse(e, CAM_E_ARG, "class '%s': want top1 to top%d", item, classes);
-        if (!n) EN_TRY(cam_class_find(item, &index, e));
+        if (!n) EN_TRY(cam_net_class_find(net, item, &index, e));
         if (!n) EN_TRY(add_class(c, index, e));
         for (int32_t i = 1; i <= n; i++) EN_TRY(add_class(c, -i, e));
     }
@@ -175,12 +175,12 @@ static cam_status choose_classes(choices *c, const char *list, int32_t classes, 
 }
 
 /* The class of --contrast: here topN is the one of that rank alone. */
-static cam_status choose_rival(choices *c, const char *word, int32_t classes, cam_error *e)
+static cam_status choose_rival(choices *c, const cam_net *net, const char *word, cam_error *e)
 {
     long n = rank_of(word);
-    if (n < 0 || n > classes) return refuse(e, CAM_E_ARG, "class '%s': want top1 to top%d", word, classes);
+    if (n < 0 || n > cam_net_classes(net)) return refuse(e, CAM_E_ARG, "class '%s': want top1 to top%d", word, cam_net_classes(net));
     c->rival = (int32_t)-n;
-    return n ? CAM_OK : cam_class_find(word, &c->rival, e);
+    return n ? CAM_OK : cam_net_class_find(net, word, &c->rival, e);
 }
 
 /* ---- requests ---- */
@@ -260,7 +260,6 @@ static cam_status combine(const choices *c, const request_words *words, uint32_t
 
 static cam_status choose(choices *c, const cam_net *net, const request_words *words, uint32_t *flags, cam_error *e)
 {
-    int32_t classes = cam_net_classes(net);
     *flags = words->flags | (words->rival ? CAM_AGAINST : 0);
     if (net_same_name(words->smooth, "eigen")) *flags |= CAM_EIGEN_SMOOTH;
     else if (net_same_name(words->smooth, "aug")) *flags |= CAM_AUG_SMOOTH;
@@ -268,8 +267,8 @@ static cam_status choose(choices *c, const cam_net *net, const request_words *wo
     EN_TRY(choose_utilities(c, words->rival ? "contrast" : words->utilities, e));
     EN_TRY(choose_methods(c, words->methods, e));
     EN_TRY(choose_layers(c, net, words->layers, e));
-    EN_TRY(choose_classes(c, words->classes, classes, e));
-    return words->rival ? choose_rival(c, words->rival, classes, e) : CAM_OK;
+    EN_TRY(choose_classes(c, net, words->classes, e));
+    return words->rival ? choose_rival(c, net, words->rival, e) : CAM_OK;
 }
 
 cam_status requests_make(const cam_net *net, const request_words *words, request_list *out, cam_error *e)

@@ -1,21 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Three checksums. CRC-32: the remainder of the message, a polynomial over GF(2), modulo x^32 + x^26 + ... + 1 (ISO 3309; RFC 1952
- * section 8). Adler-32: a = 1 + sum of bytes, b = sum of all a, both modulo 65521 (RFC 1950 section 8.2). SHA-256: FIPS 180-4. */
+/* CRC-32: the remainder of the message, a polynomial over GF(2), modulo x^32 + x^26 + ... + 1 (ISO 3309; RFC 1952 section 8).
+ * Adler-32: a = 1 + sum of bytes, b = sum of all a, both modulo 65521 (RFC 1950 section 8.2). */
 #include "weights/checksum.h"
-
-#include <string.h>
 
 static uint64_t load_le64(const uint8_t *p)
 {
     return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 | (uint64_t)p[4] << 32 |
            (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
-}
-
-static uint32_t load_be32(const uint8_t *p) { return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]; }
-
-static void store_be32(uint8_t *p, uint32_t v)
-{
-    for (int i = 0; i < 4; i++) p[i] = (uint8_t)(v >> (24 - 8 * i));
 }
 
 /* The remainder of four zero bits behind each value of the lowest four: two steps make a byte. */
@@ -75,80 +66,4 @@ uint32_t wt_adler32(uint32_t adler, const void *bytes, size_t n)
         n -= block;
     }
     return b << 16 | a;
-}
-
-/* The first 32 bits of the fractional parts of the cube roots of the first 64 primes (FIPS 180-4, 4.2.2). */
-static const uint32_t sha_k[64] = {
-    0x428A2F98, 0x71374491, 0xB5C0FBCF, 0xE9B5DBA5, 0x3956C25B, 0x59F111F1, 0x923F82A4, 0xAB1C5ED5, 0xD807AA98, 0x12835B01,
-    0x243185BE, 0x550C7DC3, 0x72BE5D74, 0x80DEB1FE, 0x9BDC06A7, 0xC19BF174, 0xE49B69C1, 0xEFBE4786, 0x0FC19DC6, 0x240CA1CC,
-    0x2DE92C6F, 0x4A7484AA, 0x5CB0A9DC, 0x76F988DA, 0x983E5152, 0xA831C66D, 0xB00327C8, 0xBF597FC7, 0xC6E00BF3, 0xD5A79147,
-    0x06CA6351, 0x14292967, 0x27B70A85, 0x2E1B2138, 0x4D2C6DFC, 0x53380D13, 0x650A7354, 0x766A0ABB, 0x81C2C92E, 0x92722C85,
-    0xA2BFE8A1, 0xA81A664B, 0xC24B8B70, 0xC76C51A3, 0xD192E819, 0xD6990624, 0xF40E3585, 0x106AA070, 0x19A4C116, 0x1E376C08,
-    0x2748774C, 0x34B0BCB5, 0x391C0CB3, 0x4ED8AA4A, 0x5B9CCA4F, 0x682E6FF3, 0x748F82EE, 0x78A5636F, 0x84C87814, 0x8CC70208,
-    0x90BEFFFA, 0xA4506CEB, 0xBEF9A3F7, 0xC67178F2,
-};
-
-static uint32_t rotate(uint32_t x, int n) { return x >> n | x << (32 - n); }
-
-/* One block of 64 bytes: the message schedule w (6.2.2 step 1), then 64 rounds on the working variables a to h. */
-static void sha_block(uint32_t state[8], const uint8_t *block)
-{
-    uint32_t w[64];
-    for (int t = 0; t < 16; t++) w[t] = load_be32(block + 4 * t);
-    for (int t = 16; t < 64; t++) {
-        uint32_t s0 = rotate(w[t - 15], 7) ^ rotate(w[t - 15], 18) ^ w[t - 15] >> 3;
-        uint32_t s1 = rotate(w[t - 2], 17) ^ rotate(w[t - 2], 19) ^ w[t - 2] >> 10;
-        w[t] = w[t - 16] + s0 + w[t - 7] + s1;
-    }
-    uint32_t a = state[0], b = state[1], c = state[2], d = state[3], e = state[4], f = state[5], g = state[6], h = state[7];
-    for (int t = 0; t < 64; t++) {
-        uint32_t choose = (e & f) ^ (~e & g), majority = (a & b) ^ (a & c) ^ (b & c);
-        uint32_t t1 = h + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + choose + sha_k[t] + w[t];
-        uint32_t t2 = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + majority;
-        h = g, g = f, f = e, e = d + t1;
-        d = c, c = b, b = a, a = t1 + t2;
-    }
-    const uint32_t sum[8] = {a, b, c, d, e, f, g, h};
-    for (int i = 0; i < 8; i++) state[i] += sum[i];
-}
-
-void wt_sha256_start(wt_sha256 *s)
-{
-    /* of the square roots of the first eight primes (5.3.3) */
-    *s = (wt_sha256){.state = {0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19}};
-}
-
-void wt_sha256_add(wt_sha256 *s, const void *bytes, size_t n)
-{
-    const uint8_t *p = bytes;
-    size_t waiting = s->length % 64;
-    s->length += n;
-    if (waiting) {
-        size_t take = n < 64 - waiting ? n : 64 - waiting;
-        memcpy(s->block + waiting, p, take);
-        p += take;
-        n -= take;
-        if (waiting + take < 64) return;
-        sha_block(s->state, s->block);
-    }
-    for (; n >= 64; n -= 64, p += 64) sha_block(s->state, p);
-    if (n) memcpy(s->block, p, n);
-}
-
-void wt_sha256_end(wt_sha256 *s, uint8_t digest[32])
-{
-    /* A one bit, zeros up to 8 bytes before the end of a block, the length in bits (5.1.1). */
-    uint8_t padding[72] = {0x80};
-    size_t zeros = (119 - s->length % 64) % 64;
-    uint64_t bits = s->length * 8;
-    store_be32(padding + 1 + zeros, (uint32_t)(bits >> 32));
-    store_be32(padding + 5 + zeros, (uint32_t)bits);
-    wt_sha256_add(s, padding, zeros + 9);
-    for (int i = 0; i < 8; i++) store_be32(digest + 4 * i, s->state[i]);
-}
-
-void wt_sha256_text(const uint8_t digest[32], char text[65])
-{
-    for (int i = 0; i < 64; i++) text[i] = "0123456789abcdef"[digest[i / 2] >> (i % 2 ? 0 : 4) & 15];
-    text[64] = 0;
 }

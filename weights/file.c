@@ -127,27 +127,58 @@ static int open_temp(const char *path, char *temp, size_t room)
     return -1;
 }
 
-en_status wt_file_write(const char *path, const wt_part *parts, size_t count, en_error *e)
+static void free_writer(wt_writer *w)
+{
+    free(w->temp);
+    free(w->path);
+    *w = (wt_writer){.fd = -1};
+}
+
+en_status wt_writer_open(const char *path, wt_writer *out, en_error *e)
 {
     size_t room = strlen(path) + 64;
-    char *temp = malloc(room);
-    if (!temp) return en_fail(e, EN_E_NOMEM, "%s: no memory for its name", path);
-    int fd = open_temp(path, temp, room);
-    if (fd < 0) {
-        en_status status = io_fail(e, "create a file in its folder", path);
-        free(temp);
-        return status;
-    }
-    int bad = 0;
-    for (size_t i = 0; i < count && !bad; i++) bad = write_all(fd, parts[i].bytes, parts[i].size);
-    bad = bad || fsync(fd);
-    en_status status = bad ? io_fail(e, "write", path) : EN_OK;
-    if (close(fd) && status == EN_OK) status = io_fail(e, "write", path);
-    if (status == EN_OK && rename(temp, path)) status = io_fail(e, "replace", path);
+    *out = (wt_writer){.fd = -1, .path = strdup(path), .temp = malloc(room)};
+    en_status status = out->path && out->temp ? EN_OK : en_fail(e, EN_E_NOMEM, "%s: no memory for its name", path);
+    if (status == EN_OK) out->fd = open_temp(path, out->temp, room);
+    if (status == EN_OK && out->fd < 0) status = io_fail(e, "create a file in its folder", path);
+    if (status != EN_OK) free_writer(out);
+    return status;
+}
+
+en_status wt_writer_put(wt_writer *w, const void *bytes, size_t size, en_error *e)
+{
+    return write_all(w->fd, bytes, size) ? io_fail(e, "write", w->path) : EN_OK;
+}
+
+en_status wt_writer_rewind(wt_writer *w, en_error *e) { return lseek(w->fd, 0, SEEK_SET) ? io_fail(e, "write", w->path) : EN_OK; }
+
+en_status wt_writer_commit(wt_writer *w, en_error *e)
+{
+    en_status status = fsync(w->fd) ? io_fail(e, "write", w->path) : EN_OK;
+    if (close(w->fd) && status == EN_OK) status = io_fail(e, "write", w->path);
+    if (status == EN_OK && rename(w->temp, w->path)) status = io_fail(e, "replace", w->path);
     if (status == EN_OK)
-        sync_folder(path, temp);
+        sync_folder(w->path, w->temp);
     else
-        unlink(temp);
-    free(temp);
+        unlink(w->temp);
+    free_writer(w);
+    return status;
+}
+
+void wt_writer_abort(wt_writer *w)
+{
+    close(w->fd);
+    unlink(w->temp);
+    free_writer(w);
+}
+
+en_status wt_file_write(const char *path, const wt_part *parts, size_t count, en_error *e)
+{
+    wt_writer w;
+    EN_TRY(wt_writer_open(path, &w, e));
+    en_status status = EN_OK;
+    for (size_t i = 0; i < count && status == EN_OK; i++) status = wt_writer_put(&w, parts[i].bytes, parts[i].size, e);
+    if (status == EN_OK) return wt_writer_commit(&w, e);
+    wt_writer_abort(&w);
     return status;
 }

@@ -21,13 +21,26 @@ void wt_file_unmap(wt_file *file); /* {0} is fine */
 /* Reads a file or a pipe to its end, at most max_size bytes. The caller frees *out. */
 en_status wt_file_read(const char *path, size_t max_size, uint8_t **out, size_t *size, en_error *e);
 
+/* Replaces `path` in one step: what is put goes to a temporary file in the same folder, which wt_writer_commit syncs and renames.
+ * Afterwards `path` holds either what it held before or all of the new bytes, also after a power failure. After wt_writer_open has
+ * succeeded, exactly one of wt_writer_commit and wt_writer_abort follows. */
+typedef struct wt_writer {
+    int fd;
+    char *path, *temp; /* owned */
+} wt_writer;
+
+en_status wt_writer_open(const char *path, wt_writer *out, en_error *e);
+en_status wt_writer_put(wt_writer *w, const void *bytes, size_t size, en_error *e);
+en_status wt_writer_rewind(wt_writer *w, en_error *e); /* what is put next replaces the file's beginning */
+en_status wt_writer_commit(wt_writer *w, en_error *e);
+void wt_writer_abort(wt_writer *w);
+
 typedef struct wt_part {
     const void *bytes;
     size_t size;
 } wt_part;
 
-/* Writes the parts one after another to a temporary file in the folder of `path`, then renames it: afterwards `path` holds either
- * what it held before or all of the new bytes, also after a power failure. */
+/* All of that for parts in memory, one after another. */
 en_status wt_file_write(const char *path, const wt_part *parts, size_t count, en_error *e);
 
 #endif

@@ -31,7 +31,7 @@ static int accept(text *t, const char *word)
 static en_status malformed(const char *what, en_error *e) { return en_fail(e, EN_E_FORMAT, "npy header: want %s", what); }
 
 /* (), (5,) or (3, 224, 224) */
-static en_status read_shape(text *t, wt_npy *out, en_error *e)
+static en_status read_shape(text *t, wt_tensor *out, en_error *e)
 {
     out->rank = 0;
     if (!accept(t, "(")) return malformed("a tuple as shape", e);
@@ -50,29 +50,41 @@ static en_status read_shape(text *t, wt_npy *out, en_error *e)
     return EN_OK;
 }
 
+static const struct {
+    const char *name;
+    wt_dtype dtype;
+} descrs[] = {
+    {"'<f4'", WT_F32}, {"'<f8'", WT_F64}, {"'<f2'", WT_F16}, {"'<i8'", WT_I64}, {"'<i4'", WT_I32},
+    {"'<i2'", WT_I16}, {"'|i1'", WT_I8},  {"'|u1'", WT_U8},  {"'|b1'", WT_BOOL},
+};
+
 static en_status read_descr(text *t, wt_dtype *dtype, en_error *e)
 {
-    *dtype = accept(t, "'<f8'") ? WT_F64 : WT_F32;
-    if (*dtype == WT_F64 || accept(t, "'<f4'")) return EN_OK;
+    for (size_t i = 0; i < sizeof descrs / sizeof *descrs; i++)
+        if (accept(t, descrs[i].name)) return *dtype = descrs[i].dtype, EN_OK;
     wt_shown found;
     const char *end = memchr(t->at, ',', (size_t)(t->end - t->at));
     return en_fail(e, EN_E_UNSUPPORTED, "npy: elements are %s, want '<f4' or '<f8'",
                    wt_show(t->at, (size_t)((end ? end : t->end) - t->at), found));
 }
 
-static en_status read_header(text *t, wt_npy *out, wt_dtype *dtype, en_error *e)
+static en_status read_order(text *t, int *fortran, en_error *e)
+{
+    *fortran = accept(t, "True");
+    return *fortran || accept(t, "False") ? EN_OK : malformed("True or False as fortran_order", e);
+}
+
+static en_status read_header(text *t, wt_tensor *out, int *fortran, en_error *e)
 {
     int descr = 0, order = 0, shape = 0;
     if (!accept(t, "{")) return malformed("a dict", e);
     while (!accept(t, "}")) {
         if (accept(t, "'descr':") && !descr++) {
-            EN_TRY(read_descr(t, dtype, e));
+            EN_TRY(read_descr(t, &out->dtype, e));
         } else if (accept(t, "'shape':") && !shape++) {
             EN_TRY(read_shape(t, out, e));
         } else if (accept(t, "'fortran_order':") && !order++) {
-            if (accept(t, "True"))
-                return en_fail(e, EN_E_UNSUPPORTED, "npy: Fortran order, want C order (numpy.ascontiguousarray)");
-            if (!accept(t, "False")) return malformed("True or False as fortran_order", e);
+            EN_TRY(read_order(t, fortran, e));
         } else {
             return malformed("descr, fortran_order and shape, each once", e);
         }
@@ -83,35 +95,61 @@ static en_status read_header(text *t, wt_npy *out, wt_dtype *dtype, en_error *e)
 }
 
 /* Where the header's text lies in the file. */
-static en_status find_header(const wt_file *file, text *t, en_error *e)
+static en_status find_header(const uint8_t *b, size_t file_size, text *t, en_error *e)
 {
-    const uint8_t *b = file->bytes;
-    if (file->size < 12 || memcmp(b, "\x93NUMPY", 6) != 0) return en_fail(e, EN_E_FORMAT, "not a .npy file");
+    if (file_size < 12 || memcmp(b, "\x93NUMPY", 6) != 0) return en_fail(e, EN_E_FORMAT, "not a .npy file");
     if (b[6] < 1 || b[6] > 3 || b[7] != 0) return en_fail(e, EN_E_UNSUPPORTED, "npy version %d.%d, want 1.0 to 3.0", b[6], b[7]);
     size_t start = b[6] == 1 ? 10 : 12, size = b[8] | (size_t)b[9] << 8;
     if (b[6] > 1) size |= (size_t)b[10] << 16 | (size_t)b[11] << 24;
-    if (size > file->size - start) return en_fail(e, EN_E_FORMAT, "npy header of %zu bytes in a file of %zu", size, file->size);
+    if (size > file_size - start) return en_fail(e, EN_E_FORMAT, "npy header of %zu bytes in a file of %zu", size, file_size);
     *t = (text){(const char *)b + start, (const char *)b + start + size};
+    return EN_OK;
+}
+
+/* Strides of an array whose first axis is the fastest. */
+static void column_major(wt_tensor *t)
+{
+    int64_t step = 1;
+    for (int i = 0; i < t->rank; i++) {
+        t->stride[i] = step;
+        step *= t->dim[i] ? t->dim[i] : 1;
+    }
+}
+
+en_status wt_npy_header(const uint8_t *bytes, size_t size, wt_tensor *out, size_t *data, en_error *e)
+{
+    text t = {0};
+    int fortran = 0;
+    *out = (wt_tensor){0};
+    EN_TRY(find_header(bytes, size, &t, e));
+    *data = (size_t)((const uint8_t *)t.end - bytes);
+    EN_TRY(read_header(&t, out, &fortran, e));
+    int64_t elements = wt_shape_elements(out->dim, out->rank);
+    size_t have = size - *data, width = wt_dtype_size(out->dtype);
+    if (elements < 0 || (uint64_t)elements != have / width || have % width != 0)
+        return en_fail(e, EN_E_FORMAT, "npy: the shape does not give the file's %zu bytes of data", have);
+    wt_row_major(out->dim, out->rank, out->stride);
+    if (fortran) column_major(out);
     return EN_OK;
 }
 
 static en_status parse(const wt_file *file, wt_npy *out, en_error *e)
 {
-    text t = {0};
-    wt_dtype dtype = WT_F32;
-    EN_TRY(find_header(file, &t, e));
-    const uint8_t *data = (const uint8_t *)t.end;
-    EN_TRY(read_header(&t, out, &dtype, e));
-    int64_t elements = wt_shape_elements(out->dim, out->rank);
-    size_t have = (size_t)(file->bytes + file->size - data), width = wt_dtype_size(dtype);
-    if (elements < 0 || (uint64_t)elements != have / width || have % width != 0)
-        return en_fail(e, EN_E_FORMAT, "npy: the shape does not give the file's %zu bytes of data", have);
-    out->data = malloc(elements ? (size_t)elements * sizeof *out->data : 1);
-    if (!out->data) return en_fail(e, EN_E_NOMEM, "no memory for %lld values", (long long)elements);
-    if (dtype == WT_F32) memcpy(out->data, data, have);
-    for (int64_t i = 0; i < elements && dtype == WT_F64; i++) {
+    wt_tensor t;
+    size_t at;
+    EN_TRY(wt_npy_header(file->bytes, file->size, &t, &at, e));
+    size_t elements = wt_elements(&t), width = wt_dtype_size(t.dtype);
+    if (t.dtype > WT_F64) return en_fail(e, EN_E_UNSUPPORTED, "npy: elements are %s, want '<f4' or '<f8'", wt_dtype_name(t.dtype));
+    if (t.rank > 1 && t.stride[t.rank - 1] != 1)
+        return en_fail(e, EN_E_UNSUPPORTED, "npy: Fortran order, want C order (numpy.ascontiguousarray)");
+    out->rank = t.rank;
+    memcpy(out->dim, t.dim, sizeof out->dim);
+    out->data = malloc(elements ? elements * sizeof *out->data : 1);
+    if (!out->data) return en_fail(e, EN_E_NOMEM, "no memory for %zu values", elements);
+    if (t.dtype == WT_F32) memcpy(out->data, file->bytes + at, elements * width);
+    for (size_t i = 0; i < elements && t.dtype == WT_F64; i++) {
         double value;
-        memcpy(&value, data + (size_t)i * width, width);
+        memcpy(&value, file->bytes + at + i * width, width);
         out->data[i] = (float)value;
     }
     return EN_OK;

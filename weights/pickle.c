@@ -504,13 +504,16 @@ static en_status op_build(machine *m)
     return EN_OK;
 }
 
-/* ('storage', type, key, location, elements[, view]) */
+/* ('storage', type, key, location, elements[, view]); a view is None or (key, first element, elements) */
 static en_status op_persistent_id(machine *m)
 {
-    value id, part[5];
+    value id, part[6] = {0}, first = {0};
     EN_TRY(pop(m, &id));
     if (id.kind != TUPLE || count_of(m, id) < 5) return en_fail(m->e, EN_E_FORMAT, "a persistent id that names no storage");
-    for (size_t i = 0; i < 5; i++) part[i] = item_of(m, id, i);
+    for (size_t i = 0; i < 6 && i < count_of(m, id); i++) part[i] = item_of(m, id, i);
+    if (part[5].kind == TUPLE && count_of(m, part[5]) == 3) first = item_of(m, part[5], 1);
+    if (part[5].kind == TUPLE && (first.kind != INTEGER || first.number < 0))
+        return en_fail(m->e, EN_E_FORMAT, "a view of a storage without its first element");
     if (!text_is(m, part[0], "storage") || part[1].kind != GLOBAL || globals[part[1].number].role != STORAGE_TYPE ||
         part[2].kind != TEXT || part[4].kind != INTEGER || part[4].number < 0)
         return en_fail(m->e, EN_E_FORMAT, "a persistent id that names no storage");
@@ -519,7 +522,8 @@ static en_status op_persistent_id(machine *m)
     m->out.storage = grown;
     m->out.storage[m->out.storages] = (wt_pickle_storage){.key = {(const char *)m->bytes + part[2].number, part[2].size},
                                                           .dtype = globals[part[1].number].dtype,
-                                                          .elements = part[4].number};
+                                                          .elements = part[4].number,
+                                                          .first = first.number};
     return push(m, (value){.kind = STORAGE, .number = (int64_t)m->out.storages++});
 }
 
@@ -602,37 +606,78 @@ static en_status step(machine *m)
     return status == EN_OK ? EN_OK : en_wrap(m->e, status, "offset %zu", at);
 }
 
-/* The dict that holds the weights: the pickle's own, or the one wrapped in it. */
-static en_status find_state_dict(const machine *m, value *dict)
+/* Where training scripts keep the weights and, marked, their moving average. */
+static const struct {
+    const char *name;
+    int ema;
+} drawers[] = {{"model", 0}, {"state_dict", 0}, {"model_ema", 1}, {"state_dict_ema", 1}, {"ema", 1}};
+
+/* The first drawer of this kind in a dict. */
+static int find_drawer(const machine *m, value dict, int ema, value *out)
 {
-    static const char *const wrappers[] = {"model", "state_dict", "model_ema"};
+    for (size_t d = 0; d < sizeof drawers / sizeof *drawers; d++)
+        for (size_t i = 0; i < count_of(m, dict) && drawers[d].ema == ema; i += 2)
+            if (text_is(m, item_of(m, dict, i), drawers[d].name) && item_of(m, dict, i + 1).kind == DICT)
+                return *out = item_of(m, dict, i + 1), 1;
+    return 0;
+}
+
+/* The dict that holds the weights: the pickle's own, or one in its drawers' drawers. */
+static en_status find_state_dict(const machine *m, int ema, value *dict)
+{
+    enum { DRAWERS = 4 }; /* inside each other; a dict can contain itself */
     value whole = m->stack[0];
     *dict = whole;
     if (whole.kind != DICT)
         return en_fail(m->e, EN_E_UNSUPPORTED, "the pickle holds %s, want a state dict", kind_names[whole.kind]);
-    for (size_t w = 0; w < sizeof wrappers / sizeof *wrappers; w++)
-        for (size_t i = 0; i < count_of(m, whole); i += 2)
-            if (text_is(m, item_of(m, whole, i), wrappers[w]) && item_of(m, whole, i + 1).kind == DICT)
-                return *dict = item_of(m, whole, i + 1), EN_OK;
+    int averaged = 0;
+    for (int depth = 0; depth < DRAWERS; depth++) {
+        if (ema && !averaged && find_drawer(m, *dict, 1, dict))
+            averaged = 1;
+        else if (!find_drawer(m, *dict, 0, dict) && (averaged || !find_drawer(m, *dict, 1, dict)))
+            break;
+    }
+    if (ema && !averaged) return en_fail(m->e, EN_E_FORMAT, "no moving average of the weights: want model_ema, state_dict_ema or ema");
     return EN_OK;
 }
 
-static en_status collect(machine *m)
+/* Adds to the pickle's entries. */
+static en_status add_entry(machine *m, value name, size_t tensor)
+{
+    if (name.kind != TEXT) return en_fail(m->e, EN_E_FORMAT, "a name is %s, want a text", kind_names[name.kind]);
+    wt_pickle_entry *grown = with_room(m, m->out.entry, m->out.entries, &m->entry_capacity, sizeof *grown);
+    if (!grown) return m->status;
+    m->out.entry = grown;
+    m->out.entry[m->out.entries++] = (wt_pickle_entry){{(const char *)m->bytes + name.number, name.size}, .tensor = tensor};
+    return EN_OK;
+}
+
+static en_status collect_tensors(machine *m, int ema)
 {
     value dict;
-    EN_TRY(find_state_dict(m, &dict));
+    EN_TRY(find_state_dict(m, ema, &dict));
     for (size_t i = 0; i < count_of(m, dict); i += 2) {
-        value key = item_of(m, dict, i), v = item_of(m, dict, i + 1);
-        if (v.kind != TENSOR) continue; /* an epoch, a config: not weights */
-        if (key.kind != TEXT) return en_fail(m->e, EN_E_FORMAT, "a tensor's name is %s, want a text", kind_names[key.kind]);
-        wt_pickle_entry *grown = with_room(m, m->out.entry, m->out.entries, &m->entry_capacity, sizeof *grown);
-        if (!grown) return m->status;
-        m->out.entry = grown;
-        m->out.entry[m->out.entries++] =
-            (wt_pickle_entry){{(const char *)m->bytes + key.number, key.size}, .tensor = (size_t)v.number};
+        value v = item_of(m, dict, i + 1); /* or an epoch, a config: not weights */
+        if (v.kind == TENSOR) EN_TRY(add_entry(m, item_of(m, dict, i), (size_t)v.number));
     }
-    if (m->out.entries == 0) return en_fail(m->e, EN_E_FORMAT, "no tensor in the state dict");
+    return m->out.entries ? EN_OK : en_fail(m->e, EN_E_FORMAT, "no tensor in the state dict");
+}
+
+static en_status collect_texts(machine *m)
+{
+    value list = m->stack[0];
+    if (list.kind != LIST) return en_fail(m->e, EN_E_FORMAT, "the pickle holds %s, want a list", kind_names[list.kind]);
+    for (size_t i = 0; i < count_of(m, list); i++) EN_TRY(add_entry(m, item_of(m, list, i), 0));
     return EN_OK;
+}
+
+static en_status collect_flag(machine *m, const char *key, int *flag)
+{
+    value dict = m->stack[0];
+    for (size_t i = 0; dict.kind == DICT && i < count_of(m, dict); i += 2)
+        if (text_is(m, item_of(m, dict, i), key) && item_of(m, dict, i + 1).kind == BOOLEAN)
+            return *flag = item_of(m, dict, i + 1).number != 0, EN_OK;
+    return en_fail(m->e, EN_E_FORMAT, "no truth value '%s' in a dict", key);
 }
 
 void wt_pickle_free(wt_pickle *pickle)
@@ -643,19 +688,54 @@ void wt_pickle_free(wt_pickle *pickle)
     *pickle = (wt_pickle){0};
 }
 
-en_status wt_pickle_parse(const uint8_t *bytes, size_t size, wt_pickle *out, en_error *e)
+static en_status run(machine *m)
 {
-    *out = (wt_pickle){0};
-    machine m = {.e = e, .bytes = bytes, .size = size < MAX_BYTES ? size : MAX_BYTES};
-    en_status status = EN_OK;
-    while (status == EN_OK && !m.stopped) status = step(&m);
-    if (status == EN_OK) status = collect(&m);
-    m.out.size = m.at;
-    free(m.stack);
-    free(m.memo);
-    free(m.item);
-    free(m.container);
-    if (status != EN_OK) wt_pickle_free(&m.out);
-    *out = m.out;
+    while (!m->stopped) EN_TRY(step(m));
+    m->out.size = m->at;
+    return EN_OK;
+}
+
+/* Hands over what was collected, or nothing. */
+static en_status finish(machine *m, en_status status, wt_pickle *out)
+{
+    free(m->stack);
+    free(m->memo);
+    free(m->item);
+    free(m->container);
+    if (status != EN_OK) wt_pickle_free(&m->out);
+    *out = m->out;
+    return status;
+}
+
+static machine machine_on(const uint8_t *bytes, size_t size, en_error *e)
+{
+    return (machine){.e = e, .bytes = bytes, .size = size < MAX_BYTES ? size : MAX_BYTES};
+}
+
+en_status wt_pickle_parse(const uint8_t *bytes, size_t size, int ema, wt_pickle *out, en_error *e)
+{
+    machine m = machine_on(bytes, size, e);
+    en_status status = run(&m);
+    if (status == EN_OK) status = collect_tensors(&m, ema);
+    return finish(&m, status, out);
+}
+
+en_status wt_pickle_parse_texts(const uint8_t *bytes, size_t size, wt_pickle *out, en_error *e)
+{
+    machine m = machine_on(bytes, size, e);
+    en_status status = run(&m);
+    if (status == EN_OK) status = collect_texts(&m);
+    return finish(&m, status, out);
+}
+
+en_status wt_pickle_parse_flag(const uint8_t *bytes, size_t size, const char *key, int *flag, size_t *used, en_error *e)
+{
+    wt_pickle unused;
+    machine m = machine_on(bytes, size, e);
+    en_status status = run(&m);
+    if (status == EN_OK) status = collect_flag(&m, key, flag);
+    *used = m.out.size;
+    status = finish(&m, status, &unused);
+    wt_pickle_free(&unused);
     return status;
 }

@@ -21,6 +21,13 @@ static const struct {
     {"I32", WT_I32}, {"I16", WT_I16}, {"I8", WT_I8},   {"U8", WT_U8},     {"BOOL", WT_BOOL},
 };
 
+const char *wt_safetensors_dtype(wt_dtype dtype)
+{
+    size_t i = 0;
+    while (dtypes[i].dtype != dtype) i++;
+    return dtypes[i].name;
+}
+
 typedef struct reader {
     wt_store *store;
     wt_json json;
@@ -96,7 +103,8 @@ static en_status read_tensor(reader *r, en_error *e)
         return en_fail(e, EN_E_FORMAT, "tensor '%s': shape and dtype do not give the %llu bytes of its data_offsets", r->shown,
                        (unsigned long long)(end - begin));
     if (elements >= 0) wt_row_major(tensor.dim, tensor.rank, tensor.stride);
-    return wt_store_add(r->store, &tensor, r->name, strlen(r->name), r->data + (size_t)begin, r->data + (size_t)end, e);
+    return wt_store_add(r->store, &tensor, r->name, strlen(r->name), r->store->bytes, r->data + (size_t)begin,
+                        r->data + (size_t)end, e);
 }
 
 static en_status read_metadata(reader *r, en_error *e)
@@ -176,92 +184,4 @@ en_status wt_parse_safetensors(wt_store *store, en_error *e)
     en_status status = read_header(&r, e);
     free(r.name);
     return status == EN_OK ? check_tiling(store, data, e) : status;
-}
-
-static int compare_texts(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
-
-static en_status check_arrays(const wt_array *arrays, size_t count, en_error *e)
-{
-    const char **names = malloc((count + 1) * sizeof *names);
-    if (!names) return en_fail(e, EN_E_NOMEM, "no memory for %zu names", count);
-    en_status status = EN_OK;
-    for (size_t i = 0; i < count && status == EN_OK; i++) {
-        const wt_array *a = &arrays[i];
-        names[i] = a->name;
-        int64_t elements = a->rank < 0 || a->rank > WT_MAX_RANK ? -1 : wt_shape_elements(a->dim, a->rank);
-        if ((a->dtype != WT_F32 && a->dtype != WT_F64) || elements < 0 || elements > INT64_MAX / 8 ||
-            !strcmp(a->name, "__metadata__"))
-            status = en_fail(e, EN_E_ARG, "array '%s': cannot be saved: want a shape of float32 or float64", a->name);
-    }
-    if (status == EN_OK) qsort(names, count, sizeof *names, compare_texts);
-    for (size_t i = 1; i < count && status == EN_OK; i++)
-        if (!strcmp(names[i], names[i - 1])) status = en_fail(e, EN_E_ARG, "array '%s' is there twice", names[i]);
-    free(names);
-    return status;
-}
-
-/* Writes one entry of the header; its data follows at *offset. */
-static size_t put_entry(wt_json_writer *w, const wt_array *a, size_t *offset)
-{
-    size_t size = (size_t)wt_shape_elements(a->dim, a->rank) * wt_dtype_size(a->dtype);
-    wt_json_put_key(w, a->name);
-    wt_json_open(w, '{');
-    wt_json_put_key(w, "dtype");
-    wt_json_put_string(w, a->dtype == WT_F64 ? "F64" : "F32");
-    wt_json_put_key(w, "shape");
-    wt_json_open(w, '[');
-    for (int i = 0; i < a->rank; i++) wt_json_put_integer(w, a->dim[i]);
-    wt_json_close(w, ']');
-    wt_json_put_key(w, "data_offsets");
-    wt_json_open(w, '[');
-    wt_json_put_integer(w, (int64_t)*offset);
-    wt_json_put_integer(w, (int64_t)(*offset += size));
-    wt_json_close(w, ']');
-    wt_json_close(w, '}');
-    return size;
-}
-
-/* The header's text, and in parts[0 .. count-1] the data in the order of the file. */
-static void put_header(wt_json_writer *w, const wt_array *arrays, size_t count, const char *const *metadata, wt_part *parts)
-{
-    size_t offset = 0;
-    wt_json_open(w, '{');
-    if (metadata && *metadata) {
-        wt_json_put_key(w, "__metadata__");
-        wt_json_open(w, '{');
-        for (; metadata[0]; metadata += 2) {
-            wt_json_put_key(w, metadata[0]);
-            wt_json_put_string(w, metadata[1]);
-        }
-        wt_json_close(w, '}');
-    }
-    for (int wide = 1; wide >= 0; wide--)
-        for (size_t i = 0; i < count; i++)
-            if ((arrays[i].dtype == WT_F64) == wide) {
-                parts->bytes = arrays[i].data;
-                parts++->size = put_entry(w, &arrays[i], &offset);
-            }
-    wt_json_close(w, '}');
-}
-
-en_status wt_save_safetensors(const char *path, const wt_array *arrays, size_t count, const char *const *metadata, en_error *e)
-{
-    EN_TRY(check_arrays(arrays, count, e));
-    wt_part *parts = malloc((count + 3) * sizeof *parts);
-    if (!parts) return en_fail(e, EN_E_NOMEM, "%s: no memory for its header", path);
-    wt_json_writer w = {0};
-    char *header;
-    size_t size;
-    put_header(&w, arrays, count, metadata, parts + 3);
-    en_status status = wt_json_take(&w, &header, &size, e);
-    if (status == EN_OK) {
-        uint64_t padded = (size + 7) / 8 * 8; /* with spaces, so that the data is aligned */
-        parts[0] = (wt_part){&padded, sizeof padded};
-        parts[1] = (wt_part){header, size};
-        parts[2] = (wt_part){"        ", (size_t)padded - size};
-        status = wt_file_write(path, parts, count + 3, e);
-    }
-    free(header);
-    free(parts);
-    return status;
 }

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* A store is a mapped file, a table of tensors inside it and an index sorted by name. Formats fill the table (formats.h); here are
- * opening, finding, and reading with conversion: float32 as it is, float64 rounded to nearest, float16 (IEEE 754 binary16) and
- * bfloat16 (the upper half of a binary32) exactly. */
+ * opening and finding. */
+#include "weights/checksum.h"
 #include "weights/formats.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 static const struct {
     const char *name;
@@ -24,6 +22,7 @@ size_t wt_dtype_size(wt_dtype dtype) { return dtypes[dtype].size; }
 size_t wt_count(const wt_store *store) { return store->count; }
 const wt_tensor *wt_at(const wt_store *store, size_t i) { return &store->tensor[i]; }
 const char *wt_path(const wt_store *store) { return store->path; }
+const char *wt_format(const wt_store *store) { return store->format; }
 
 const char *wt_show(const void *text, size_t size, wt_shown out)
 {
@@ -68,9 +67,10 @@ static int64_t last_element(const wt_tensor *t)
 static en_status check_extent(const wt_store *store, const wt_tensor *t, const char *name, size_t offset, size_t limit, en_error *e)
 {
     int64_t elements = wt_shape_elements(t->dim, t->rank);
+    size_t most = store->size > limit ? store->size : limit;
     if (elements < 0)
         return en_fail(e, EN_E_FORMAT, "tensor '%s': impossible shape: a size is negative or the product overflows", name);
-    if ((uint64_t)elements > store->size)
+    if ((uint64_t)elements > most)
         return en_fail(e, EN_E_LIMIT, "tensor '%s': %lld elements in a file of %zu bytes", name, (long long)elements, store->size);
     for (int i = 0; i < t->rank; i++)
         if (t->stride[i] < 0) return en_fail(e, EN_E_FORMAT, "tensor '%s': negative stride %lld", name, (long long)t->stride[i]);
@@ -81,20 +81,22 @@ static en_status check_extent(const wt_store *store, const wt_tensor *t, const c
     return EN_OK;
 }
 
-en_status wt_store_add(wt_store *store, const wt_tensor *tensor, const char *name, size_t name_size, size_t offset, size_t limit,
-                       en_error *e)
+/* The table with room for one more tensor. */
+static en_status make_room(wt_store *store, en_error *e)
 {
-    wt_shown shown;
-    EN_TRY(check_extent(store, tensor, wt_show(name, name_size, shown), offset, limit, e));
-    if (memchr(name, 0, name_size)) return en_fail(e, EN_E_FORMAT, "tensor '%s': a NUL in its name", shown);
     if (store->count == WT_MAX_TENSORS) return en_fail(e, EN_E_LIMIT, "more than %d tensors", WT_MAX_TENSORS);
-    if (store->count == store->capacity) {
-        size_t capacity = store->capacity ? 2 * store->capacity : 64;
-        wt_tensor *grown = realloc(store->tensor, capacity * sizeof *grown);
-        if (!grown) return en_fail(e, EN_E_NOMEM, "no memory for a table of %zu tensors", capacity);
-        store->tensor = grown;
-        store->capacity = capacity;
-    }
+    if (store->count < store->capacity) return EN_OK;
+    size_t capacity = store->capacity ? 2 * store->capacity : 64;
+    wt_tensor *grown = realloc(store->tensor, capacity * sizeof *grown);
+    if (!grown) return en_fail(e, EN_E_NOMEM, "no memory for a table of %zu tensors", capacity);
+    store->tensor = grown;
+    store->capacity = capacity;
+    return EN_OK;
+}
+
+static en_status append(wt_store *store, const wt_tensor *tensor, const char *name, size_t name_size, const uint8_t *data, en_error *e)
+{
+    EN_TRY(make_room(store, e));
     char *copy = malloc(name_size + 1);
     if (!copy) return en_fail(e, EN_E_NOMEM, "no memory for a tensor's name");
     memcpy(copy, name, name_size);
@@ -102,7 +104,57 @@ en_status wt_store_add(wt_store *store, const wt_tensor *tensor, const char *nam
     wt_tensor *slot = &store->tensor[store->count++];
     *slot = *tensor;
     slot->name = copy;
-    slot->data = store->bytes + offset;
+    slot->data = data;
+    return EN_OK;
+}
+
+en_status wt_store_add(wt_store *store, const wt_tensor *tensor, const char *name, size_t name_size, const uint8_t *bytes,
+                       size_t offset, size_t limit, en_error *e)
+{
+    wt_shown shown;
+    EN_TRY(check_extent(store, tensor, wt_show(name, name_size, shown), offset, limit, e));
+    if (memchr(name, 0, name_size)) return en_fail(e, EN_E_FORMAT, "tensor '%s': a NUL in its name", shown);
+    return append(store, tensor, name, name_size, bytes + offset, e);
+}
+
+en_status wt_store_adopt(wt_store *store, const wt_tensor *tensor, en_error *e)
+{
+    return append(store, tensor, tensor->name, strlen(tensor->name), tensor->data, e);
+}
+
+en_status wt_store_add_view(wt_store *store, const wt_pickle *pickle, const wt_pickle_entry *entry, const uint8_t *data,
+                            size_t available, en_error *e)
+{
+    const wt_pickle_tensor *view = &pickle->tensor[entry->tensor];
+    const wt_pickle_storage *storage = &pickle->storage[view->storage];
+    size_t width = wt_dtype_size(storage->dtype);
+    int64_t first;
+    wt_shown shown;
+    wt_show(entry->name.at, entry->name.size, shown);
+    if ((uint64_t)storage->elements > available / width)
+        return en_fail(e, EN_E_FORMAT, "tensor '%s': a storage of %lld elements of %s in %zu bytes", shown,
+                       (long long)storage->elements, wt_dtype_name(storage->dtype), available);
+    if (__builtin_add_overflow(storage->first, view->offset, &first) || first > storage->elements)
+        return en_fail(e, EN_E_FORMAT, "tensor '%s': starts past the end of its data", shown);
+    wt_tensor tensor = {.dtype = storage->dtype, .rank = view->rank};
+    memcpy(tensor.dim, view->dim, sizeof tensor.dim);
+    memcpy(tensor.stride, view->stride, sizeof tensor.stride);
+    return wt_store_add(store, &tensor, entry->name.at, entry->name.size, data, (size_t)first * width,
+                        (size_t)storage->elements * width, e);
+}
+
+struct wt_block {
+    struct wt_block *next;
+    uint8_t bytes[];
+};
+
+en_status wt_store_block(wt_store *store, size_t size, uint8_t **out, en_error *e)
+{
+    struct wt_block *block = size < SIZE_MAX / 2 ? malloc(sizeof *block + size) : NULL;
+    if (!block) return en_fail(e, EN_E_NOMEM, "no memory for %zu bytes", size);
+    block->next = store->block;
+    store->block = block;
+    *out = block->bytes;
     return EN_OK;
 }
 
@@ -146,14 +198,26 @@ static const struct {
     size_t at, size;
     const char *bytes, *what;
 } strangers[] = {
-    {0, 14, "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19",
-     "torch's file format before version 1.6; load it in torch and save it again with torch.save"},
     {257, 5, "ustar", "torch's tar format before version 0.1.10; load it in torch and save it again with torch.save"},
     {0, 2, "\x1f\x8b", "a gzip file; unpack it first"},
     {0, 8, "\x89HDF\r\n\x1a\n", "an HDF5 file (Keras); only torch's and safetensors' formats are read"},
     {0, 22, "version https://git-lf", "a Git LFS pointer, not the file itself; fetch it with git lfs pull"},
     {0, 5, "<html", "a web page, not a checkpoint; download it again"},
     {0, 9, "<!DOCTYPE", "a web page, not a checkpoint; download it again"},
+};
+
+/* What is read. The first row that fits counts. */
+static const struct {
+    size_t at, size;
+    const char *bytes, *name;
+    en_status (*parse)(wt_store *store, en_error *e);
+} formats[] = {
+    {0, 8, "\x89" "CAMW\r\n\x1a", "camw", wt_parse_camw},
+    {0, 4, "PK\3\4", "torch", wt_parse_zip},
+    {0, 4, "PK\5\6", "torch", wt_parse_zip},
+    {2, 12, "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", "torch before 1.6", wt_parse_legacy}, /* the pickle of a number */
+    {8, 1, "{", "safetensors", wt_parse_safetensors},
+    {0, 1, "{", "sharded safetensors", wt_parse_shards},
 };
 
 static int begins(const wt_store *s, size_t at, const char *bytes, size_t size)
@@ -166,168 +230,124 @@ static en_status parse(wt_store *s, en_error *e)
     for (size_t i = 0; i < sizeof strangers / sizeof *strangers; i++)
         if (begins(s, strangers[i].at, strangers[i].bytes, strangers[i].size))
             return en_fail(e, EN_E_UNSUPPORTED, "this is %s", strangers[i].what);
-    if (begins(s, 0, "PK\3\4", 4) || begins(s, 0, "PK\5\6", 4)) return wt_parse_torch_zip(s, e);
-    if (begins(s, 8, "{", 1)) return wt_parse_safetensors(s, e);
-    return en_fail(e, EN_E_FORMAT, "not a checkpoint: want .safetensors, or torch's .pth (a zip archive)");
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        if (!begins(s, formats[i].at, formats[i].bytes, formats[i].size)) continue;
+        s->format = formats[i].name;
+        return formats[i].parse(s, e);
+    }
+    return en_fail(e, EN_E_FORMAT, "not a checkpoint: want .safetensors, torch's .pth, .npz or .camw");
 }
 
-static en_status open_store(const char *name, const wt_file *map, const void *bytes, size_t size, wt_store **out, en_error *e)
+/* The mapping, {0} if there is none, belongs to the store from here on, also on failure. */
+static en_status open_store(const char *name, wt_file map, const void *bytes, size_t size, int ema, wt_store **out, en_error *e)
 {
     *out = NULL;
     wt_store *store = calloc(1, sizeof *store);
-    if (!store) return en_fail(e, EN_E_NOMEM, "%s: no memory to open it", name);
-    *store = (wt_store){.path = strdup(name), .bytes = bytes, .size = size};
+    if (!store) {
+        wt_file_unmap(&map);
+        return en_fail(e, EN_E_NOMEM, "%s: no memory to open it", name);
+    }
+    *store = (wt_store){.path = strdup(name), .map = map, .bytes = bytes, .size = size, .ema = ema};
     en_status status = store->path ? parse(store, e) : en_fail(e, EN_E_NOMEM, "no memory for its name");
     if (status == EN_OK) status = index_names(store, e);
     if (status != EN_OK) {
         wt_close(store);
         return en_wrap(e, status, "%s", name);
     }
-    if (map) store->map = *map;
     *out = store;
     return EN_OK;
 }
 
 en_status wt_open_bytes(const char *name, const void *bytes, size_t size, wt_store **out, en_error *e)
 {
-    return open_store(name, NULL, bytes, size, out, e);
+    return open_store(name, (wt_file){0}, bytes, size, 0, out, e);
 }
 
-en_status wt_open(const char *path, wt_store **out, en_error *e)
+static en_status open_file(const char *path, int ema, wt_store **out, en_error *e)
 {
     wt_file map;
     *out = NULL;
     EN_TRY(wt_file_map(path, &map, e));
-    en_status status = open_store(path, &map, map.bytes, map.size, out, e);
-    if (status != EN_OK) wt_file_unmap(&map);
+    return open_store(path, map, map.bytes, map.size, ema, out, e);
+}
+
+en_status wt_open(const char *path, wt_store **out, en_error *e) { return open_file(path, 0, out, e); }
+
+/* Opens every file as a shard of the store and gathers their tensors. */
+static en_status open_parts(wt_store *store, const char *const *paths, size_t count, int ema, en_error *e)
+{
+    store->format = "several files";
+    store->path = strdup(paths[0]);
+    store->shard = calloc(count, sizeof *store->shard);
+    if (!store->path || !store->shard) return en_fail(e, EN_E_NOMEM, "no memory for %zu files", count);
+    for (; store->shards < count; store->shards++) {
+        wt_store *part;
+        EN_TRY(open_file(paths[store->shards], ema, &part, e));
+        store->shard[store->shards] = part;
+    }
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < store->shard[i]->count; k++) EN_TRY(wt_store_adopt(store, &store->shard[i]->tensor[k], e));
+    en_status status = index_names(store, e);
+    return status == EN_OK ? EN_OK : en_wrap(e, status, "the %zu files together", count);
+}
+
+en_status wt_open_all(const char *const *paths, size_t count, int ema, wt_store **out, en_error *e)
+{
+    if (count == 1) return open_file(paths[0], ema, out, e);
+    *out = NULL;
+    wt_store *store = calloc(1, sizeof *store);
+    if (!store) return en_fail(e, EN_E_NOMEM, "%s: no memory to open it", paths[0]);
+    en_status status = open_parts(store, paths, count, ema, e);
+    if (status == EN_OK)
+        *out = store;
+    else
+        wt_close(store);
     return status;
+}
+
+/* Part number *i of a store: itself, unless it is only a list, then its shards. */
+static const wt_store *part_at(const wt_store *store, size_t *i)
+{
+    if (store->bytes && (*i)-- == 0) return store;
+    for (size_t k = 0; k < store->shards; k++) {
+        const wt_store *part = part_at(store->shard[k], i);
+        if (part) return part;
+    }
+    return NULL;
+}
+
+const char *wt_file_at(const wt_store *store, size_t i, uint64_t *bytes, char sha256[65])
+{
+    enum { PIECE = 1 << 20 };
+    const wt_store *part = part_at(store, &i);
+    wt_sha256 sum;
+    uint8_t digest[32];
+    if (!part) return NULL;
+    wt_sha256_start(&sum);
+    for (size_t at = 0; at < part->size; at += PIECE) {
+        size_t n = part->size - at < PIECE ? part->size - at : PIECE;
+        wt_sha256_add(&sum, part->bytes + at, n);
+        wt_release(part, part->bytes + at, part->bytes + at + n);
+    }
+    wt_sha256_end(&sum, digest);
+    wt_sha256_text(digest, sha256);
+    *bytes = part->size;
+    return part->path;
 }
 
 void wt_close(wt_store *store)
 {
     if (!store) return;
     for (size_t i = 0; i < store->count; i++) free((void *)store->tensor[i].name);
+    for (size_t i = 0; i < store->shards; i++) wt_close(store->shard[i]);
+    for (struct wt_block *next; store->block; store->block = next) {
+        next = store->block->next;
+        free(store->block);
+    }
+    free(store->shard);
     free(store->tensor);
     free(store->by_name);
     free(store->path);
     wt_file_unmap(&store->map);
     free(store);
-}
-
-static float from_bits(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static float from_bf16(uint16_t bits) { return from_bits((uint32_t)bits << 16); }
-
-static float from_f16(uint16_t half)
-{
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, fraction = half & 0x3FF;
-    if (exponent == 31) return from_bits(sign | 0x7F800000 | fraction << 13); /* infinity, NaN with its payload */
-    if (exponent) return from_bits(sign | (exponent + 112) << 23 | fraction << 13);
-    float tiny = (float)fraction * 0x1p-24f; /* zero and subnormals: exact */
-    return sign ? -tiny : tiny;
-}
-
-/* Converts n elements that lie `step` elements apart. The file's data need not be aligned. */
-static void convert(wt_dtype dtype, const uint8_t *data, int64_t step, size_t n, float *out)
-{
-    ptrdiff_t bytes = (ptrdiff_t)step * (ptrdiff_t)wt_dtype_size(dtype);
-    if (dtype == WT_F32 && step == 1) {
-        memcpy(out, data, n * sizeof *out);
-    } else if (dtype == WT_F32) {
-        for (size_t i = 0; i < n; i++) memcpy(&out[i], data + (ptrdiff_t)i * bytes, sizeof *out);
-    } else if (dtype == WT_F64) {
-        for (size_t i = 0; i < n; i++) {
-            double value;
-            memcpy(&value, data + (ptrdiff_t)i * bytes, sizeof value);
-            out[i] = (float)value;
-        }
-    } else {
-        for (size_t i = 0; i < n; i++) {
-            uint16_t half;
-            memcpy(&half, data + (ptrdiff_t)i * bytes, sizeof half);
-            out[i] = dtype == WT_F16 ? from_f16(half) : from_bf16(half);
-        }
-    }
-}
-
-/* Gives the pages of this part of the mapping back. They are clean pages of a file: whoever needs one again, another thread or a
- * neighbouring tensor, gets it again from the system's cache, so rounding outwards is right, and leaves nothing behind. */
-static void release(const wt_store *store, const uint8_t *from, const uint8_t *to)
-{
-    if (!store->map.bytes) return;
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t start = (size_t)(from - store->bytes) / page * page, end = (size_t)(to - store->bytes);
-    (void)!madvise((void *)(store->bytes + start), end - start, MADV_DONTNEED);
-}
-
-/* The tensor with axes of size 1 dropped and neighbours merged where one continues the other; dense tensors get rank 0 or 1. */
-static wt_tensor simplified(const wt_tensor *t)
-{
-    wt_tensor s = *t;
-    s.rank = 0;
-    for (int i = 0; i < t->rank; i++) {
-        int last = s.rank - 1;
-        if (t->dim[i] == 1) continue;
-        if (last >= 0 && t->stride[i] > 0 && s.stride[last] / t->dim[i] == t->stride[i] && s.stride[last] % t->dim[i] == 0) {
-            s.dim[last] *= t->dim[i];
-            s.stride[last] = t->stride[i];
-        } else {
-            s.dim[s.rank] = t->dim[i];
-            s.stride[s.rank++] = t->stride[i];
-        }
-    }
-    return s;
-}
-
-/* The longest run from element `first` along the last axis: where it starts, and how many elements. */
-static size_t find_run(const wt_tensor *t, size_t first, const uint8_t **start)
-{
-    if (t->rank == 0) return *start = t->data, 1;
-    size_t run = (size_t)t->dim[t->rank - 1] - first % (size_t)t->dim[t->rank - 1];
-    int64_t element = 0;
-    for (int i = t->rank - 1; i >= 0; i--) {
-        element += (int64_t)(first % (size_t)t->dim[i]) * t->stride[i];
-        first /= (size_t)t->dim[i];
-    }
-    *start = t->data + (size_t)element * wt_dtype_size(t->dtype);
-    return run;
-}
-
-en_status wt_read(const wt_store *store, const wt_tensor *tensor, size_t first, size_t count, float *out, en_error *e)
-{
-    enum { BLOCK = 1 << 18 }; /* elements converted between two releases: bounds what is resident */
-    wt_shown name;
-    wt_show(tensor->name, strlen(tensor->name), name);
-    if (tensor->dtype > WT_BF16)
-        return en_fail(e, EN_E_ARG, "%s: tensor '%s' is %s, want floating point", store->path, name, wt_dtype_name(tensor->dtype));
-    size_t elements = wt_elements(tensor);
-    if (first > elements || count > elements - first)
-        return en_fail(e, EN_E_ARG, "%s: tensor '%s' has %zu elements, want %zu from %zu on", store->path, name, elements, count,
-                       first);
-    if (count == 0) return EN_OK; /* the only case that an axis of size 0 allows */
-    wt_tensor t = simplified(tensor);
-    int64_t step = t.rank ? t.stride[t.rank - 1] : 1;
-    while (count > 0) {
-        const uint8_t *low = NULL, *high = NULL;
-        for (size_t left = count < BLOCK ? count : BLOCK; left > 0;) {
-            const uint8_t *start;
-            size_t run = find_run(&t, first, &start);
-            if (run > left) run = left;
-            convert(t.dtype, start, step, run, out);
-            const uint8_t *end = start + ((run - 1) * (size_t)step + 1) * wt_dtype_size(t.dtype);
-            if (!low || start < low) low = start;
-            if (!high || end > high) high = end;
-            out += run;
-            first += run;
-            count -= run;
-            left -= run;
-        }
-        release(store, low, high);
-    }
-    return EN_OK;
 }

@@ -157,7 +157,8 @@ void refuses(int code, const char *part, const char *const *arguments)
     CHECK_MSG(o.code == code, "exit code %d, want %d; stderr: %s", o.code, code, o.err);
     CHECK_MSG(strstr(o.err, part), "'%s' lacks '%s'", o.err, part);
     CHECK_MSG(o.out_size == 0, "stdout: %s", o.out);
-    CHECK_MSG(!strncmp(o.err, "cam_run: ", 9) && strchr(o.err, '\n') == o.err + o.err_size - 1, "stderr: %s", o.err);
+    const char *name = strrchr(program, '/') + 1;
+    CHECK_MSG(!strncmp(o.err, name, strlen(name)) && !strncmp(o.err + strlen(name), ": ", 2) && strchr(o.err, '\n') == o.err + o.err_size - 1, "stderr: %s", o.err);
     forget(&o);
 }
 

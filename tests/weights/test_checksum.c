@@ -121,3 +121,18 @@ TEST(sha256_pads_messages_of_every_length_around_a_block)
     wt_sha256_text(digest, text);
     CHECK_MSG(!strcmp(text, "752c007f38611cfbf5fa42cb1cea3d8e086491c844d0cc4defd632cb81423506"), "%s", text);
 }
+
+TEST(sha256_by_the_processors_own_instructions_equals_the_definition)
+{
+    static uint8_t bytes[64 * 9];
+    if (wt_sha256_fast() == wt_sha256_portable) t_skip("this processor has no instructions for SHA-256");
+    for (int round = 0; round < 1000; round++) {
+        uint32_t a[8], b[8];
+        for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (uint8_t)t_random();
+        for (int i = 0; i < 8; i++) a[i] = b[i] = (uint32_t)t_random();
+        size_t count = t_random() % 10;
+        wt_sha256_portable(a, bytes, count);
+        wt_sha256_fast()(b, bytes, count);
+        CHECK(!memcmp(a, b, sizeof a));
+    }
+}

@@ -125,7 +125,8 @@ TEST(a_malformed_npy_file_is_refused_with_its_reason)
     REFUSED(1, "{'descr': '<f4', 'shape': (6,)}", 24, EN_E_FORMAT, "each once");
     REFUSED(1, "{'descr': '>f4', 'fortran_order': False, 'shape': (6,)}", 24, EN_E_UNSUPPORTED,
             "elements are '>f4', want '<f4' or '<f8'");
-    REFUSED(1, "{'descr': '|u1', 'fortran_order': False, 'shape': (6,)}", 24, EN_E_UNSUPPORTED, "elements are '|u1'");
+    REFUSED(1, "{'descr': '|S1', 'fortran_order': False, 'shape': (6,)}", 6, EN_E_UNSUPPORTED, "elements are '|S1'");
+    REFUSED(1, "{'descr': '|u1', 'fortran_order': False, 'shape': (6,)}", 6, EN_E_UNSUPPORTED, "elements are uint8");
     REFUSED(1, "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3)}", 24, EN_E_UNSUPPORTED, "Fortran order");
     REFUSED(1, "{'descr': '<f4', 'fortran_order': 0, 'shape': (2, 3)}", 24, EN_E_FORMAT, "True or False");
     REFUSED(4, HEAD "(6,)}", 24, EN_E_UNSUPPORTED, "npy version 4.0");

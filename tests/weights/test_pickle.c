@@ -1,117 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* torch.save's archives, built here byte by byte: a zip writer, a pickle writer, and what must be refused. */
 #include "tests/test.h"
+#include "tests/weights/archive.h"
 #include "weights/store.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-typedef struct text {
-    uint8_t byte[1 << 18];
-    size_t size;
-} text;
-
-static void put(text *t, const void *bytes, size_t n)
-{
-    CHECK(t->size + n <= sizeof t->byte);
-    memcpy(t->byte + t->size, bytes, n);
-    t->size += n;
-}
-
-#define PUT(t, literal) put(t, literal, sizeof(literal) - 1)
-
-static void put_number(text *t, uint64_t value, size_t bytes) { put(t, &value, bytes); }
-
-static void put_string(text *t, const char *s)
-{
-    PUT(t, "X");
-    put_number(t, strlen(s), 4);
-    put(t, s, strlen(s));
-}
-
-static void put_integer(text *t, int64_t value)
-{
-    PUT(t, "\x8a\x08");
-    put_number(t, (uint64_t)value, 8);
-}
-
-static void put_tuple(text *t, int n, const int64_t *value)
-{
-    PUT(t, "(");
-    for (int i = 0; i < n; i++) put_integer(t, value[i]);
-    PUT(t, "t");
-}
-
-/* One entry of a state dict: the dict is on the stack. */
-typedef struct view {
-    const char *name, *type, *key;
-    int64_t elements, offset;
-    int rank;
-    int64_t dim[10], stride[10];
-} view;
-
-static void put_view(text *t, const view *v)
-{
-    put_string(t, v->name);
-    PUT(t, "ctorch._utils\n_rebuild_tensor_v2\n((");
-    put_string(t, "storage");
-    PUT(t, "ctorch\n");
-    put(t, v->type, strlen(v->type));
-    PUT(t, "\n");
-    put_string(t, v->key);
-    put_string(t, "cpu");
-    put_integer(t, v->elements);
-    PUT(t, "tQ");
-    put_integer(t, v->offset);
-    put_tuple(t, v->rank, v->dim);
-    put_tuple(t, v->rank, v->stride);
-    PUT(t, "\x89"
-           "ccollections\nOrderedDict\n)RtRs");
-}
-
-enum { ENTRIES = 8 };
-
-typedef struct zip {
-    text file, directory;
-    int count;
-    size_t local[ENTRIES], central[ENTRIES], end; /* offsets; central: in the finished file */
-} zip;
-
-static void zip_add(zip *z, const char *name, const void *bytes, size_t n)
-{
-    z->local[z->count] = z->file.size;
-    z->central[z->count++] = z->directory.size;
-    PUT(&z->directory, "PK\1\2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
-    put_number(&z->directory, n, 4);
-    put_number(&z->directory, n, 4);
-    put_number(&z->directory, strlen(name), 2);
-    put_number(&z->directory, 0, 8);
-    put_number(&z->directory, 0, 4);
-    put_number(&z->directory, z->file.size, 4);
-    put(&z->directory, name, strlen(name));
-    PUT(&z->file, "PK\3\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
-    put_number(&z->file, n, 4);
-    put_number(&z->file, n, 4);
-    put_number(&z->file, strlen(name), 2);
-    put_number(&z->file, 0, 2);
-    put(&z->file, name, strlen(name));
-    put(&z->file, bytes, n);
-}
-
-static void zip_end(zip *z)
-{
-    size_t at = z->file.size;
-    for (int i = 0; i < z->count; i++) z->central[i] += at;
-    put(&z->file, z->directory.byte, z->directory.size);
-    z->end = z->file.size;
-    PUT(&z->file, "PK\5\6\0\0\0\0");
-    put_number(&z->file, (uint64_t)z->count, 2);
-    put_number(&z->file, (uint64_t)z->count, 2);
-    put_number(&z->file, z->directory.size, 4);
-    put_number(&z->file, at, 4);
-    put_number(&z->file, 0, 2);
-}
 
 /* Opens a copy that ends where its allocation ends, so that reading past it is seen. The store and *copy are the caller's. */
 static en_status open_copy(const uint8_t *bytes, size_t n, uint8_t **copy, wt_store **store, en_error *e)
@@ -122,69 +17,51 @@ static en_status open_copy(const uint8_t *bytes, size_t n, uint8_t **copy, wt_st
     return wt_open_bytes("test.pth", *copy, n, store, e);
 }
 
-/* Opens, and reads everything that can be read. */
-static en_status try_file(const text *file, size_t n, en_error *e)
-{
-    uint8_t *copy;
-    wt_store *store;
-    en_status status = open_copy(file->byte, n, &copy, &store, e);
-    for (size_t i = 0; status == EN_OK && i < wt_count(store); i++) {
-        const wt_tensor *t = wt_at(store, i);
-        float *values = malloc(wt_elements(t) * sizeof *values + 1);
-        CHECK(values != NULL);
-        (void)wt_read(store, t, 0, wt_elements(t), values, NULL);
-        free(values);
-    }
-    wt_close(store);
-    free(copy);
-    return status;
-}
-
 static const float numbers[24] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23};
-static zip archive;
+static t_zip archive;
 
-static en_status try_pickle(const text *pickle, en_error *e)
+static en_status try_pickle(const t_text *pickle, en_error *e)
 {
-    archive = (zip){0};
-    zip_add(&archive, "net/data.pkl", pickle->byte, pickle->size);
-    zip_add(&archive, "net/byteorder", "little", 6);
-    zip_add(&archive, "net/data/0", numbers, sizeof numbers);
-    zip_end(&archive);
-    return try_file(&archive.file, archive.file.size, e);
+    archive = (t_zip){0};
+    t_zip_add(&archive, "net/data.pkl", pickle->byte, pickle->size);
+    t_zip_add(&archive, "net/byteorder", "little", 6);
+    t_zip_add(&archive, "net/data/0", numbers, sizeof numbers);
+    t_zip_end(&archive);
+    return t_try_bytes(archive.file.byte, archive.file.size, e);
 }
 
-static en_status try_view(const view *v, en_error *e)
+static en_status try_view(const t_view *v, en_error *e)
 {
-    static text pickle;
+    static t_text pickle;
     pickle.size = 0;
-    PUT(&pickle, "\x80\x02}");
-    put_view(&pickle, v);
-    PUT(&pickle, ".");
+    T_PUT(&pickle, "\x80\x02}");
+    t_put_view(&pickle, v);
+    T_PUT(&pickle, ".");
     return try_pickle(&pickle, e);
 }
 
 /* A good archive: two views of one storage, as torch writes a state dict with its _metadata. */
 static void good_archive(void)
 {
-    static text pickle;
+    static t_text pickle;
     pickle.size = 0;
-    PUT(&pickle, "\x80\x02"
+    T_PUT(&pickle, "\x80\x02"
                  "ccollections\nOrderedDict\nq\0)Rq\1");
-    put_view(&pickle, &(view){"w", "FloatStorage", "0", 24, 0, 2, {4, 6}, {6, 1}});
-    put_view(&pickle, &(view){"t", "FloatStorage", "0", 24, 1, 3, {3, 2, 2}, {1, 12, 6}});
-    PUT(&pickle, "}");
-    put_string(&pickle, "_metadata");
-    PUT(&pickle, "h\0sb.");
+    t_put_view(&pickle, &(t_view){"w", "FloatStorage", "0", 24, 0, 2, {4, 6}, {6, 1}});
+    t_put_view(&pickle, &(t_view){"t", "FloatStorage", "0", 24, 1, 3, {3, 2, 2}, {1, 12, 6}});
+    T_PUT(&pickle, "}");
+    t_put_string(&pickle, "_metadata");
+    T_PUT(&pickle, "h\0sb.");
     en_error e;
     CHECK_OK(try_pickle(&pickle, &e), e);
 }
 
 static void refused(const char *pickle, size_t n, en_status status, const char *why)
 {
-    static text t;
+    static t_text t;
     en_error e;
     t.size = 0;
-    put(&t, pickle, n);
+    t_put(&t, pickle, n);
     CHECK_FAILS(try_pickle(&t, &e), e, status, why);
 }
 
@@ -221,7 +98,7 @@ TEST(a_torch_archive_is_read_with_its_strides)
 TEST(any_strides_give_the_elements_they_say)
 {
     for (int round = 0; round < 2000; round++) {
-        view v = {"w", "FloatStorage", "0", 24, (int64_t)(t_random() % 3), 3, {0}, {0}};
+        t_view v = {"w", "FloatStorage", "0", 24, (int64_t)(t_random() % 3), 3, {0}, {0}};
         for (int i = 0; i < 3; i++) v.dim[i] = 1 + (int64_t)(t_random() % 3), v.stride[i] = (int64_t)(t_random() % 8);
         en_error e;
         if (try_view(&v, &e) != EN_OK) continue; /* it reaches too far */
@@ -242,18 +119,18 @@ TEST(any_strides_give_the_elements_they_say)
 
 TEST(weights_wrapped_in_a_training_checkpoint_are_found)
 {
-    static text p;
-    PUT(&p, "\x80\x02}");
-    put_string(&p, "args");
-    PUT(&p, "cargparse\nNamespace\n)\x81}");
-    put_string(&p, "lr");
-    PUT(&p, "G\0\0\0\0\0\0\0\0sbs");
-    put_string(&p, "epoch");
-    PUT(&p, "K\3s");
-    put_string(&p, "state_dict");
-    PUT(&p, "}");
-    put_view(&p, &(view){"fc.weight", "LongStorage", "0", 12, 0, 1, {12}, {1}});
-    PUT(&p, "s.");
+    static t_text p;
+    T_PUT(&p, "\x80\x02}");
+    t_put_string(&p, "args");
+    T_PUT(&p, "cargparse\nNamespace\n)\x81}");
+    t_put_string(&p, "lr");
+    T_PUT(&p, "G\0\0\0\0\0\0\0\0sbs");
+    t_put_string(&p, "epoch");
+    T_PUT(&p, "K\3s");
+    t_put_string(&p, "state_dict");
+    T_PUT(&p, "}");
+    t_put_view(&p, &(t_view){"fc.weight", "LongStorage", "0", 12, 0, 1, {12}, {1}});
+    T_PUT(&p, "s.");
     en_error e;
     uint8_t *copy;
     wt_store *store;
@@ -336,31 +213,31 @@ TEST(a_malformed_pickle_is_refused_with_its_reason)
 
 TEST(deep_nesting_and_many_values_are_capped)
 {
-    static text t;
+    static t_text t;
     en_error e;
-    for (int i = 0; i < 100000; i++) PUT(&t, "(");
+    for (int i = 0; i < 100000; i++) T_PUT(&t, "(");
     CHECK_FAILS(try_pickle(&t, &e), e, EN_E_LIMIT, "offset 64: containers nested deeper than 64");
     t.size = 0;
-    PUT(&t, ")");
-    for (int i = 0; i < 200000; i++) PUT(&t, "\x85"); /* a tuple of a tuple of ...: nothing recurses */
-    PUT(&t, ".");
+    T_PUT(&t, ")");
+    for (int i = 0; i < 200000; i++) T_PUT(&t, "\x85"); /* a tuple of a tuple of ...: nothing recurses */
+    T_PUT(&t, ".");
     CHECK_FAILS(try_pickle(&t, &e), e, EN_E_UNSUPPORTED, "holds a tuple");
     t.size = 0;
-    PUT(&t, "ccollections\nOrderedDict\nq\0"
+    T_PUT(&t, "ccollections\nOrderedDict\nq\0"
             "0]q\1(K\1K\1\x86q\2"); /* a long list, copied again and again */
-    for (int i = 0; i < 20000; i++) PUT(&t, "h\2");
-    PUT(&t, "e0");
-    for (int i = 0; i < 20000; i++) PUT(&t, "h\0h\1\x85R0");
+    for (int i = 0; i < 20000; i++) T_PUT(&t, "h\2");
+    T_PUT(&t, "e0");
+    for (int i = 0; i < 20000; i++) T_PUT(&t, "h\0h\1\x85R0");
     CHECK_FAILS(try_pickle(&t, &e), e, EN_E_LIMIT, "more than 4194304 values");
 }
 
 TEST(a_view_must_lie_inside_its_storage)
 {
     en_error e;
-    CHECK_OK(try_view(&(view){"w", "FloatStorage", "0", 24, 4, 2, {4, 5}, {5, 1}}, &e), e);
-    CHECK_OK(try_view(&(view){"w", "FloatStorage", "0", 24, 23, 1, {7}, {0}}, &e), e);
-    CHECK_OK(try_view(&(view){"w", "FloatStorage", "0", 24, 24, 2, {0, 5}, {5, 1}}, &e), e);
-#define BAD_VIEW(status, why, ...) CHECK_FAILS(try_view(&(view){"w", __VA_ARGS__}, &e), e, status, why)
+    CHECK_OK(try_view(&(t_view){"w", "FloatStorage", "0", 24, 4, 2, {4, 5}, {5, 1}}, &e), e);
+    CHECK_OK(try_view(&(t_view){"w", "FloatStorage", "0", 24, 23, 1, {7}, {0}}, &e), e);
+    CHECK_OK(try_view(&(t_view){"w", "FloatStorage", "0", 24, 24, 2, {0, 5}, {5, 1}}, &e), e);
+#define BAD_VIEW(status, why, ...) CHECK_FAILS(try_view(&(t_view){"w", __VA_ARGS__}, &e), e, status, why)
     BAD_VIEW(EN_E_FORMAT, "'w': reaches past the end", "FloatStorage", "0", 24, 5, 2, {4, 5}, {5, 1});
     BAD_VIEW(EN_E_FORMAT, "'w': reaches past the end", "FloatStorage", "0", 24, 0, 2, {2, 2}, {23, 1});
     BAD_VIEW(EN_E_FORMAT, "'w': reaches past the end", "FloatStorage", "0", 24, 0, 2, {2, 2}, {INT64_MAX, INT64_MAX});
@@ -373,8 +250,8 @@ TEST(a_view_must_lie_inside_its_storage)
     BAD_VIEW(EN_E_FORMAT, "'w': impossible shape", "FloatStorage", "0", 24, 0, 3, {0, INT64_MAX, 3}, {0, 0, 0});
     BAD_VIEW(EN_E_LIMIT, "elements in a file of", "FloatStorage", "0", 24, 0, 1, {1 << 30}, {0});
     BAD_VIEW(EN_E_LIMIT, "a tensor of more than 8 axes", "FloatStorage", "0", 24, 0, 9, {1, 1, 1, 1, 1, 1, 1, 1, 1}, {0});
-    BAD_VIEW(EN_E_FORMAT, "storage 0: 25 elements of float32 in an entry of 96 bytes", "FloatStorage", "0", 25, 0, 1, {1}, {1});
-    BAD_VIEW(EN_E_FORMAT, "storage 0: 13 elements of float64", "DoubleStorage", "0", 13, 0, 1, {1}, {1});
+    BAD_VIEW(EN_E_FORMAT, "tensor 'w': a storage of 25 elements of float32 in 96 bytes", "FloatStorage", "0", 25, 0, 1, {1}, {1});
+    BAD_VIEW(EN_E_FORMAT, "a storage of 13 elements of float64 in 96 bytes", "DoubleStorage", "0", 13, 0, 1, {1}, {1});
     BAD_VIEW(EN_E_FORMAT, "storage 7 is missing", "FloatStorage", "7", 24, 0, 1, {1}, {1});
     BAD_VIEW(EN_E_FORMAT, "'../data.pkl' is not a number", "FloatStorage", "../data.pkl", 24, 0, 1, {1}, {1});
     BAD_VIEW(EN_E_FORMAT, "'' is not a number", "FloatStorage", "", 24, 0, 1, {1}, {1});
@@ -384,33 +261,33 @@ TEST(a_view_must_lie_inside_its_storage)
 
 TEST(a_name_that_is_there_twice_is_refused)
 {
-    static text p;
+    static t_text p;
     en_error e;
-    view v = {"w", "FloatStorage", "0", 24, 0, 1, {1}, {1}};
-    PUT(&p, "\x80\x02}");
-    put_view(&p, &v);
-    put_view(&p, &v);
-    PUT(&p, ".");
+    t_view v = {"w", "FloatStorage", "0", 24, 0, 1, {1}, {1}};
+    T_PUT(&p, "\x80\x02}");
+    t_put_view(&p, &v);
+    t_put_view(&p, &v);
+    T_PUT(&p, ".");
     CHECK_FAILS(try_pickle(&p, &e), e, EN_E_FORMAT, "tensor 'w' is there twice");
 }
 
 static float read_one(const char *type, const void *storage, size_t size, int64_t index)
 {
-    static text p;
-    static zip z;
+    static t_text p;
+    static t_zip z;
     uint8_t *copy;
     wt_store *store;
     en_error e;
     float got;
     int64_t elements = index + 1;
     p.size = 0;
-    PUT(&p, "\x80\x02}");
-    put_view(&p, &(view){"w", type, "0", elements, 0, 1, {elements}, {1}});
-    PUT(&p, ".");
-    z = (zip){0};
-    zip_add(&z, "odd/data.pkl", p.byte, p.size); /* the names decide how the data is aligned: not at all */
-    zip_add(&z, "odd/data/0", storage, size);
-    zip_end(&z);
+    T_PUT(&p, "\x80\x02}");
+    t_put_view(&p, &(t_view){"w", type, "0", elements, 0, 1, {elements}, {1}});
+    T_PUT(&p, ".");
+    z = (t_zip){0};
+    t_zip_add(&z, "odd/data.pkl", p.byte, p.size); /* the names decide how the data is aligned: not at all */
+    t_zip_add(&z, "odd/data/0", storage, size);
+    t_zip_end(&z);
     CHECK_OK(open_copy(z.file.byte, z.file.size, &copy, &store, &e), e);
     CHECK_OK(wt_read(store, wt_at(store, 0), (size_t)index, 1, &got, &e), e);
     wt_close(store);
@@ -439,15 +316,15 @@ TEST(half_precision_and_double_are_converted_exactly)
     CHECK(isnan(read_one("FloatStorage", (float[]){NAN}, 4, 0)));
 }
 
-static en_status try_archive(en_error *e) { return try_file(&archive.file, archive.file.size, e); }
+static en_status try_archive(en_error *e) { return t_try_bytes(archive.file.byte, archive.file.size, e); }
 
 static void patch(size_t at, uint64_t value, size_t bytes) { memcpy(archive.file.byte + at, &value, bytes); }
 
 TEST(a_malformed_zip_is_refused_with_its_reason)
 {
-    static text p;
+    static t_text p;
     en_error e;
-    PUT(&p, "}.");
+    T_PUT(&p, "}.");
 #define BAD_ZIP(status, why, change)                                                                                               \
     do {                                                                                                                           \
         good_archive();                                                                                                            \
@@ -465,28 +342,28 @@ TEST(a_malformed_zip_is_refused_with_its_reason)
     BAD_ZIP(EN_E_FORMAT, "'net/data/0': no header", patch(archive.central[2] + 42, 5, 4));
     BAD_ZIP(EN_E_FORMAT, "'net/data/0': its header has another name", patch(archive.central[2] + 42, archive.local[0], 4));
     BAD_ZIP(EN_E_FORMAT, "'net/data/0': stored, yet its two sizes differ", patch(archive.central[2] + 24, 0x7FFFFFFF, 4));
-    BAD_ZIP(EN_E_UNSUPPORTED, "'net/data/0' is compressed", patch(archive.central[2] + 10, 8, 2));
+    BAD_ZIP(EN_E_UNSUPPORTED, "'net/data/0' is packed with method 12", patch(archive.central[2] + 10, 12, 2));
     BAD_ZIP(EN_E_UNSUPPORTED, "'net/data.pkl' is encrypted", patch(archive.central[0] + 8, 1, 2));
     BAD_ZIP(EN_E_UNSUPPORTED, "byteorder is not little", patch(archive.local[1] + 30 + strlen("net/byteorder"), 'b', 1));
-    archive = (zip){0};
-    zip_add(&archive, "net/data.pkl", p.byte, p.size);
-    zip_add(&archive, "net/data.pkl", p.byte, p.size);
-    zip_end(&archive);
+    archive = (t_zip){0};
+    t_zip_add(&archive, "net/data.pkl", p.byte, p.size);
+    t_zip_add(&archive, "net/data.pkl", p.byte, p.size);
+    t_zip_end(&archive);
     CHECK_FAILS(try_archive(&e), e, EN_E_FORMAT, "'net/data.pkl': is there twice");
-    archive = (zip){0};
-    zip_end(&archive);
+    archive = (t_zip){0};
+    t_zip_end(&archive);
     CHECK_FAILS(try_archive(&e), e, EN_E_FORMAT, "without data.pkl");
-    archive = (zip){0};
-    zip_add(&archive, "net/constants.pkl", p.byte, p.size);
-    zip_add(&archive, "net/data.pkl", p.byte, p.size);
-    zip_end(&archive);
+    archive = (t_zip){0};
+    t_zip_add(&archive, "net/constants.pkl", p.byte, p.size);
+    t_zip_add(&archive, "net/data.pkl", p.byte, p.size);
+    t_zip_end(&archive);
     CHECK_FAILS(try_archive(&e), e, EN_E_UNSUPPORTED, "TorchScript");
 }
 
 /* Turns the good archive into one whose end record and third entry use the zip64 fields. */
 static void use_zip64(uint64_t directory_at)
 {
-    static text tail;
+    static t_text tail;
     uint8_t *central = archive.file.byte + archive.central[2];
     size_t first = archive.central[0], name_end = archive.central[2] + 46 + strlen("net/data/0");
     uint32_t local;
@@ -495,22 +372,22 @@ static void use_zip64(uint64_t directory_at)
     patch(archive.central[2] + 30, 28, 2);
     patch(archive.central[2] + 42, 0xFFFFFFFF, 4);
     archive.file.size = name_end;
-    put_number(&archive.file, 1, 2);
-    put_number(&archive.file, 24, 2);
-    put_number(&archive.file, sizeof numbers, 8);
-    put_number(&archive.file, sizeof numbers, 8);
-    put_number(&archive.file, local, 8);
+    t_put_number(&archive.file, 1, 2);
+    t_put_number(&archive.file, 24, 2);
+    t_put_number(&archive.file, sizeof numbers, 8);
+    t_put_number(&archive.file, sizeof numbers, 8);
+    t_put_number(&archive.file, local, 8);
     size_t end64 = archive.file.size;
     tail.size = 0;
-    PUT(&tail, "PK\6\6\x2c\0\0\0\0\0\0\0\x2d\0\x2d\0\0\0\0\0\0\0\0\0");
-    put_number(&tail, 3, 8);
-    put_number(&tail, 3, 8);
-    put_number(&tail, end64 - first, 8);
-    put_number(&tail, directory_at ? directory_at : first, 8);
-    PUT(&tail, "PK\6\7\0\0\0\0");
-    put_number(&tail, end64, 8);
-    PUT(&tail, "\1\0\0\0PK\5\6\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0");
-    put(&archive.file, tail.byte, tail.size);
+    T_PUT(&tail, "PK\6\6\x2c\0\0\0\0\0\0\0\x2d\0\x2d\0\0\0\0\0\0\0\0\0");
+    t_put_number(&tail, 3, 8);
+    t_put_number(&tail, 3, 8);
+    t_put_number(&tail, end64 - first, 8);
+    t_put_number(&tail, directory_at ? directory_at : first, 8);
+    T_PUT(&tail, "PK\6\7\0\0\0\0");
+    t_put_number(&tail, end64, 8);
+    T_PUT(&tail, "\1\0\0\0PK\5\6\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0");
+    t_put(&archive.file, tail.byte, tail.size);
 }
 
 TEST(zip64_archives_are_read_and_their_claims_are_checked)
@@ -537,48 +414,12 @@ TEST(a_comment_that_looks_like_an_end_record_is_a_comment)
     en_error e;
     good_archive();
     patch(archive.end + 20, 30, 2);
-    PUT(&archive.file, "PK\5\6..........................");
+    T_PUT(&archive.file, "PK\5\6..........................");
     CHECK_OK(try_archive(&e), e);
 }
 
-TEST(an_archive_cut_anywhere_is_refused)
+TEST(an_archive_that_is_cut_or_damaged_does_no_harm)
 {
-    en_error e;
     good_archive();
-    for (size_t n = 0; n < archive.file.size; n++) CHECK(try_file(&archive.file, n, &e) != EN_OK);
-}
-
-TEST(an_archive_with_any_bit_flipped_does_no_harm)
-{
-    en_error e;
-    good_archive();
-    for (size_t i = 0; i < archive.file.size; i++)
-        for (int bit = 0; bit < 8; bit++) {
-            archive.file.byte[i] ^= (uint8_t)(1 << bit);
-            (void)try_archive(&e);
-            archive.file.byte[i] ^= (uint8_t)(1 << bit);
-        }
-    for (int i = 0; i < 20000; i++) { /* and any few bytes replaced */
-        static text copy;
-        copy = archive.file;
-        for (int k = 0; k < 3; k++) copy.byte[t_random() % copy.size] = (uint8_t)t_random();
-        (void)try_file(&copy, copy.size, &e);
-    }
-}
-
-TEST(every_failed_allocation_while_opening_an_archive_is_reported)
-{
-    en_error e;
-    good_archive();
-    long n = 1;
-    for (;; n++) {
-        wt_store *store;
-        t_fail_allocation(n, 0);
-        en_status status = wt_open_bytes("test.pth", archive.file.byte, archive.file.size, &store, &e);
-        t_fail_allocation(0, 0);
-        wt_close(store);
-        if (status == EN_OK) break;
-        CHECK_MSG(status == EN_E_NOMEM && !store, "allocation %ld: %s", n, e.text);
-    }
-    CHECK(n > 8);
+    t_check_hardness(archive.file.byte, archive.file.size);
 }
