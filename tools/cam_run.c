@@ -130,11 +130,9 @@ static void print_help(void)
     printf("\nNames match without regard to case, '-' and '_'; lists are separated by commas. Without --out, --json and --dump,\n"
            "pictures are drawn as cam-IMAGE-LAYER-METHOD-CLASS.png into the current folder. Results go to stdout, all else to "
            "stderr.\n"
-           "Exit codes: 0 done, 1 some inputs failed or results could not be written, 2 usage, 3 weights missing or rejected, 4 "
-           "input\n"
-           "unreadable, 5 numbers that are not finite (or a map that says nothing, with --strict), 6 out of memory or over a limit, 130 "
-           "interrupted\n"
-           "(finished images are kept).\n\n"
+           "Exit codes: 0 done, 1 some inputs failed or results could not be written, 2 usage, 3 weights missing or rejected, 4 input\n"
+           "unreadable, 5 numbers that are not finite (with --strict also a map that says nothing), 6 out of memory or over a limit,\n"
+           "130 interrupted (finished images are kept).\n\n"
            "examples  cam_run --net mobilenet_v2 --weights mobilenet_v2-b0353104.pth --class top2 dog.jpg\n"
            "          cam_run -n vgg16 -m gradcam,shapleycam -l pre_pool,conv -o out *.jpg\n");
 }

@@ -140,7 +140,7 @@ TEST(a_blank_map_is_said_in_words_and_refused_by_strict_alone)
     forget(&o);
     RUN(strict, 5, NET, INPUT, "-l", "logits", "-m", "gradcam", "-u", "logit", "-c", "5", "--json", "--strict");
     CHECK_TEXT(json_at(strict.out, strict.out_size, "maps/0/status"), "blank");
-    CHECK(strstr(strict.err, "some maps are blank or not finite"));
+    CHECK(strstr(strict.err, "some maps say nothing or are not finite"));
     forget(&strict);
     RUN(fine, 0, NET, INPUT, "--json", "--strict");
     forget(&fine);
