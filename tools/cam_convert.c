@@ -83,6 +83,7 @@ static void print_help(void)
 
 static int fail(int code, const char *text)
 {
+    fflush(stdout); /* so that both appear in their order */
     fprintf(stderr, "cam_convert: %s\n", text);
     return code;
 }
