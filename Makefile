@@ -78,6 +78,7 @@ $(foreach isa,$(ISAS),$(eval $(call kernel_rule,$(isa))))
 $(BUILD)/weights/seeded.o: $(wildcard weights/seeded_statistics/*)
 $(BUILD)/nets/labels.o: nets/imagenet_classes.tsv
 $(BUILD)/cam/image.o: tools/sample/orange_granny.png
+$(BUILD)/tools/advice.o: weights/manifest
 
 $(BUILD)/draw-sample: $(call obj,tools/sample/draw.c tools/sample/scene.c) $(BUILD)/libshapleycam.a
 	$(call say,LINK $@)

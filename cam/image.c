@@ -18,9 +18,9 @@ enum { MAX_FILE = 1 << 30 };
 
 static en_status from_photo(const cam_net *net, img *photo, const char *preprocess, cam_image **out, en_error *e)
 {
-    net_recipe native = net->arch->recipe(), recipe;
+    net_recipe recipe;
     cam_image *image = calloc(1, sizeof *image);
-    en_status status = image ? net_recipe_parse(preprocess, &native, &recipe, e) : en_fail(e, EN_E_NOMEM, "picture: out of memory");
+    en_status status = image ? net_recipe_parse(preprocess, &net->recipe, &recipe, e) : en_fail(e, EN_E_NOMEM, "picture: out of memory");
     if (status == EN_OK) status = net_prepare(photo, &recipe, &image->input, e);
     if (status != EN_OK) {
         free(image);
@@ -77,9 +77,8 @@ static en_status show_tensor(const net_recipe *recipe, const float *chw, int wid
 /* Takes over `data`, [n, 3, height, width]. */
 static en_status from_tensor(const cam_net *net, float *data, int n, int height, int width, cam_image **out, en_error *e)
 {
-    net_recipe native = net->arch->recipe();
     cam_image *image = calloc(1, sizeof *image);
-    en_status status = image ? show_tensor(&native, data, width, height, &image->photo, e) : en_fail(e, EN_E_NOMEM, "input: out of memory");
+    en_status status = image ? show_tensor(&net->recipe, data, width, height, &image->photo, e) : en_fail(e, EN_E_NOMEM, "input: out of memory");
     if (status == EN_OK) status = img_new((size_t)width, (size_t)height, 0, &image->input.seen, e);
     if (status == EN_OK) memcpy(image->input.seen.rgb, image->photo.rgb, 3 * (size_t)width * (size_t)height);
     if (status != EN_OK) {
@@ -103,10 +102,9 @@ static en_status read_seeded_image(const cam_net *net, const char *text, float *
     char *end;
     uint64_t seed = strtoull(text, &end, 10);
     if (*text < '0' || *text > '9' || *end) return en_fail(e, EN_E_ARG, "input 'seeded-image:%s': want a whole number after the colon", text);
-    net_recipe recipe = net->arch->recipe();
     dim[0] = 1;
-    dim[1] = recipe.crop_height;
-    dim[2] = recipe.crop_width;
+    dim[1] = net->recipe.crop_height;
+    dim[2] = net->recipe.crop_width;
     *data = malloc(3 * (size_t)dim[1] * (size_t)dim[2] * sizeof **data);
     if (!*data) return en_fail(e, EN_E_NOMEM, "input: out of memory");
     return wt_seeded_image(seed, dim[1], dim[2], *data, e);

@@ -6,6 +6,7 @@
 #include "cam/methods.h"
 #include "cam/shapleycam.h"
 #include "cam/utility.h"
+#include "nets/labels.h"
 #include "nets/remap.h"
 
 struct cam_net {
@@ -16,6 +17,8 @@ struct cam_net {
     en_params *params;
     net_model shape;     /* the network for one usual input, to name its layers; never run */
     int classes;
+    net_labels labels;   /* [classes] */
+    net_recipe recipe;   /* how the weights want their pictures prepared */
     char *weights;       /* how the user knows them */
 };
 

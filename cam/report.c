@@ -2,7 +2,6 @@
 /* Results for people and for other programs: the picture and the JSON object of an explanation. */
 #include "cam/image.h"
 #include "cam/render.h"
-#include "nets/labels.h"
 #include "weights/json.h"
 
 #include <stdio.h>
@@ -35,8 +34,7 @@ cam_status cam_render(const cam_ctx *c, const cam_image *image, int32_t request,
     else if (!net_same_name(style, "viridis")) return en_fail(e, EN_E_ARG, "no colour map is called '%s': want viridis or jet", style);
     memcpy(p.crop, image->input.box, sizeof p.crop);
     char title[160], subtitle[320];
-    net_class known = net_class_at(r->cls);
-    snprintf(title, sizeof title, "%s  %.1f %%", known.name, 100 * (double)r->probability);
+    snprintf(title, sizeof title, "%.140s  %.1f %%", cam_net_class_name(c->net, r->cls), 100 * (double)r->probability);
     snprintf(subtitle, sizeof subtitle, "%s of %s\n%s, layer %s, class %d", j->method->name, cam_utility_name(j->utility), c->net->arch->name,
              cam_net_layer_name(c->net, j->layer_name), r->cls);
     p.title = title;
@@ -56,11 +54,10 @@ static void put_top(wt_json_writer *w, const cam_ctx *c, int image, int topk, co
     wt_json_put_key(w, "top");
     wt_json_open(w, '[');
     for (int i = 0; i < topk; i++) {
-        net_class known = net_class_at(top[i]);
         wt_json_open(w, '{');
         wt_json_put_key(w, "index"), wt_json_put_integer(w, top[i]);
-        wt_json_put_key(w, "wnid"), wt_json_put_string(w, known.wnid);
-        wt_json_put_key(w, "name"), wt_json_put_string(w, known.name);
+        wt_json_put_key(w, "wnid"), wt_json_put_string(w, cam_net_class_id(c->net, top[i]));
+        wt_json_put_key(w, "name"), wt_json_put_string(w, cam_net_class_name(c->net, top[i]));
         wt_json_put_key(w, "logit"), wt_json_put_float(w, logits[top[i]]);
         wt_json_put_key(w, "probability"), wt_json_put_float(w, (float)probability[top[i]]);
         wt_json_close(w, '}');
@@ -70,14 +67,13 @@ static void put_top(wt_json_writer *w, const cam_ctx *c, int image, int topk, co
 
 static void put_map(wt_json_writer *w, const cam_ctx *c, const cam_job *j, const cam_result *r)
 {
-    net_class known = net_class_at(r->cls);
     wt_json_open(w, '{');
     wt_json_put_key(w, "method"), wt_json_put_string(w, j->method->name);
     wt_json_put_key(w, "layer"), wt_json_put_string(w, cam_net_layer_name(c->net, j->layer_name));
     wt_json_put_key(w, "utility"), wt_json_put_string(w, cam_utility_name(j->utility));
     wt_json_put_key(w, "class"), wt_json_put_integer(w, r->cls);
-    wt_json_put_key(w, "wnid"), wt_json_put_string(w, known.wnid);
-    wt_json_put_key(w, "name"), wt_json_put_string(w, known.name);
+    wt_json_put_key(w, "wnid"), wt_json_put_string(w, cam_net_class_id(c->net, r->cls));
+    wt_json_put_key(w, "name"), wt_json_put_string(w, cam_net_class_name(c->net, r->cls));
     wt_json_put_key(w, "status"), wt_json_put_string(w, status_names[r->status]);
     wt_json_put_key(w, "logit"), wt_json_put_float(w, r->logit);
     wt_json_put_key(w, "probability"), wt_json_put_float(w, r->probability);

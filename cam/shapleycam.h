@@ -75,6 +75,21 @@ typedef struct cam_net cam_net;
  * stand-ins that know nothing; NULL to look where users keep them ($CAM_WEIGHTS, weights/ beside the program, the user's data folder,
  * torch's and Hugging Face's caches). CAM_E_IO if there are none; cam_weights_wanted then tells what was looked for. */
 CAM_API cam_status cam_net_open(const char *name, const char *weights, cam_net **out, cam_error *e);
+
+/* What else may be said of weights; NULL and 0 say nothing. */
+typedef struct cam_net_options {
+    uint32_t size;       /* sizeof(cam_net_options)                                                                 */
+    const char *classes; /* a text file, a line NAME or ID<tab>NAME for each logit                                  */
+    const char *map;     /* a text file, a line OLD NEW for each tensor that the network knows under another name;
+                          * names that end in a dot stand for all below them; NEW may be -: leave it out            */
+    const char *strip;   /* a prefix of tensors' names to take off                                                  */
+    int32_t defer;       /* 1: check names and shapes now, and read the numbers when they are first used            */
+} cam_net_options;
+
+/* The same. name may be "auto": the network whose tensors the file holds. The number of classes is the checkpoint's. Their names: those of
+ * `classes`, else those in a .camw, else ImageNet's if there are 1000, else "class 0", "class 1" .. How pictures are prepared: as a .camw
+ * says, else as the official weights of the network want it. */
+CAM_API cam_status cam_net_open_with(const char *name, const char *weights, const cam_net_options *options, cam_net **out, cam_error *e);
 CAM_API void cam_net_close(cam_net *net); /* NULL is fine; no context of it may be in use */
 
 /* The places that cam_net_open searches for a network's weights, one per line. The caller frees. NULL: unknown network, or out of memory. */
@@ -84,6 +99,12 @@ CAM_API const char *cam_net_name(const cam_net *net);    /* the short name      
 CAM_API const char *cam_net_weights(const cam_net *net); /* the file in use, or "seeded:N"      */
 CAM_API int32_t cam_net_seeded(const cam_net *net);      /* 1 if the weights are made-up        */
 CAM_API int32_t cam_net_classes(const cam_net *net);
+
+/* A class of this network: its name; its id (a WordNet id), "" if it has none. Both are "" for an index outside. */
+CAM_API const char *cam_net_class_name(const cam_net *net, int32_t index);
+CAM_API const char *cam_net_class_id(const cam_net *net, int32_t index);
+/* As cam_class_find, among the classes of this network. */
+CAM_API cam_status cam_net_class_find(const cam_net *net, const char *text, int32_t *index, cam_error *e);
 
 /* Layer number i in order of evaluation, with its output's channels, height and width for the usual input. NULL past the end. */
 CAM_API const char *cam_net_layer(const cam_net *net, int32_t i, int32_t chw[3]);

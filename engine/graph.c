@@ -168,6 +168,7 @@ en_status en_graph_finish(en_graph *g, const en_options *o, en_error *e)
     g->pool = o->pool;
     g->seeds = o->seeds;
     g->tail_only = o->tail_only;
+    g->exact = o->exact;
     g->kernels = en_kernels();
     int usable;
     const kn_table *named = NULL;

@@ -49,6 +49,7 @@ typedef struct en_options {
     int seeds;         /* largest number of seeds in one reverse pass (0: no reverse pass)     */
     int tail_only;     /* memory for tails and what they read alone: only en_forward_tail and what follows it may be called */
     int no_fuse;       /* leave every op by itself (for tests: fusing changes no bit)          */
+    int exact;         /* no convolution with fewer multiplications and larger rounding errors (ops/winograd.h) */
     const char *isa;   /* instruction set by name (NULL: the best one)                         */
 } en_options;
 

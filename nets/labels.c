@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Class names, read where they are from the embedded table: a header line, then a line "index TAB wnid TAB name" per class, in
- * the order of the index. The table is ours, so it is trusted; a test reads all of it. */
+/* Class names. ImageNet's stand in the embedded table: a header line, then a line "index TAB wnid TAB name" per class, in the order of
+ * the index. The table is ours, so it is trusted; a test reads all of it. */
 #include "nets/labels.h"
 
 #include "weights/embed.h"
+#include "weights/file.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -12,7 +13,7 @@
 
 WT_EMBED(net_imagenet_classes, "nets/imagenet_classes.tsv");
 
-enum { MAX_KEY = 64, MAX_SHOWN = 5 };
+enum { MAX_KEY = 128, MAX_SHOWN = 5, MAX_FILE = 1 << 24 };
 
 /* Reads the line at *at and moves on to the next. 0 at the end of the table. */
 static int next_class(const char **at, net_class *c)
@@ -38,6 +39,88 @@ net_class net_class_at(int index)
     for (int i = 0; i <= index && i < NET_CLASSES; i++) next_class(&at, &c);
     return index < NET_CLASSES ? c : (net_class){"", ""};
 }
+
+/* ---- a network's names ---- */
+
+static en_status labels_new(int count, size_t size, net_labels *out, en_error *e)
+{
+    *out = (net_labels){calloc((size_t)count + 1, sizeof *out->of), count, malloc(size + 1)};
+    if (out->of && out->text) return EN_OK;
+    net_labels_free(out);
+    return en_fail(e, EN_E_NOMEM, "no memory for the names of %d classes", count);
+}
+
+void net_labels_free(net_labels *labels)
+{
+    free(labels->of);
+    free(labels->text);
+    *labels = (net_labels){0};
+}
+
+/* Cuts the text into lines ID<tab>NAME or NAME; returns how many there are, of which labels->count are kept. */
+static int cut_lines(net_labels *labels, char *text)
+{
+    int n = 0;
+    for (char *line = text, *next; *line; line = next, n++) {
+        next = line + strcspn(line, "\n");
+        if (*next) *next++ = 0;
+        line[strcspn(line, "\r")] = 0;
+        char *tab = strchr(line, '\t');
+        if (tab) *tab = 0;
+        if (n < labels->count) labels->of[n] = (wt_class){tab ? line : "", tab ? tab + 1 : line};
+    }
+    return n;
+}
+
+en_status net_labels_imagenet(net_labels *out, en_error *e)
+{
+    char *to;
+    const char *at = first_line();
+    net_class c;
+    EN_TRY(labels_new(NET_CLASSES, NET_CLASSES * (sizeof c.wnid + sizeof c.name), out, e));
+    for (to = out->text; next_class(&at, &c);) to += sprintf(to, "%s\t%s\n", c.wnid, c.name);
+    cut_lines(out, out->text);
+    return EN_OK;
+}
+
+en_status net_labels_read(const char *path, int count, net_labels *out, en_error *e)
+{
+    uint8_t *bytes;
+    size_t size;
+    *out = (net_labels){0};
+    EN_TRY(wt_file_read(path, MAX_FILE, &bytes, &size, e));
+    en_status status = memchr(bytes, 0, size) ? en_fail(e, EN_E_FORMAT, "%s: not a text: it has a NUL byte", path) : labels_new(count, size, out, e);
+    if (status == EN_OK) {
+        memcpy(out->text, bytes, size);
+        out->text[size] = 0;
+        int lines = cut_lines(out, out->text);
+        if (lines != count) status = en_fail(e, EN_E_ARG, "%s: %d lines, want one for each of the %d classes", path, lines, count);
+    }
+    free(bytes);
+    if (status != EN_OK) net_labels_free(out);
+    return status;
+}
+
+en_status net_labels_from(const wt_class *classes, int count, net_labels *out, en_error *e)
+{
+    EN_TRY(labels_new(count, 0, out, e));
+    memcpy(out->of, classes, (size_t)count * sizeof *classes);
+    return EN_OK;
+}
+
+en_status net_labels_numbered(int count, net_labels *out, en_error *e)
+{
+    enum { LONGEST = sizeof "class 2147483647" };
+    EN_TRY(labels_new(count, (size_t)count * LONGEST, out, e));
+    char *to = out->text;
+    for (int i = 0; i < count; i++) {
+        out->of[i] = (wt_class){"", to};
+        to += sprintf(to, "class %d", i) + 1;
+    }
+    return EN_OK;
+}
+
+/* ---- finding ---- */
 
 /* What counts of a name: letters and digits in lower case, and bytes beyond ASCII, so that they match nothing. */
 static void make_key(const char *text, char key[MAX_KEY])
@@ -72,6 +155,7 @@ static int distance(const char *a, const char *b)
 
 /* The classes that come into question, best first; `score` is smallest for the best. */
 typedef struct candidates {
+    const net_labels *labels;
     int count, index[MAX_SHOWN], score[MAX_SHOWN];
 } candidates;
 
@@ -97,35 +181,33 @@ static void list(const candidates *c, char *text, size_t size)
 {
     size_t n = 0;
     for (int i = 0; i < shown(c); i++) {
-        net_class label = net_class_at(c->index[i]);
-        int wrote = snprintf(text + n, size - n, "%s\"%s\" (%d)", i ? ", " : "", label.name, c->index[i]);
+        int wrote = snprintf(text + n, size - n, "%s\"%s\" (%d)", i ? ", " : "", c->labels->of[c->index[i]].name, c->index[i]);
         if (wrote < 0 || (size_t)wrote >= size - n) return;
         n += (size_t)wrote;
     }
 }
 
-static en_status find_index(const char *text, int *index, en_error *e)
+static en_status find_index(const net_labels *labels, const char *text, int *index, en_error *e)
 {
     char *end;
     long value = strtol(text, &end, 10);
-    if (*end || value < 0 || value >= NET_CLASSES)
-        return en_fail(e, EN_E_ARG, "class index \"%.80s\" does not exist: wanted 0 to %d", text, NET_CLASSES - 1);
+    if (*end || value < 0 || value >= labels->count)
+        return en_fail(e, EN_E_ARG, "class index \"%.80s\" does not exist: wanted 0 to %d", text, labels->count - 1);
     *index = (int)value;
     return EN_OK;
 }
 
-en_status net_class_find(const char *text, int *index, en_error *e)
+en_status net_class_find(const net_labels *labels, const char *text, int *index, en_error *e)
 {
-    char key[MAX_KEY], other[MAX_KEY], names[320] = "";
-    if (*text && !text[strspn(text, "0123456789")]) return find_index(text, index, e);
+    char key[MAX_KEY], id[MAX_KEY], other[MAX_KEY], names[320] = "";
+    if (*text && !text[strspn(text, "0123456789")]) return find_index(labels, text, index, e);
     make_key(text, key);
     if (!*key) return en_fail(e, EN_E_ARG, "class \"%.80s\" is no name: wanted an index, a WordNet id or a name", text);
-    candidates whole = {0}, part = {0}, near = {0};
-    const char *at = first_line();
-    net_class c;
-    for (int i = 0; next_class(&at, &c); i++) {
-        make_key(c.name, other);
-        int exact = !strcmp(text, c.name) || !strcmp(key, c.wnid);
+    candidates whole = {.labels = labels}, part = whole, near = whole;
+    for (int i = 0; i < labels->count; i++) {
+        make_key(labels->of[i].id, id);
+        make_key(labels->of[i].name, other);
+        int exact = !strcmp(text, labels->of[i].name) || !strcmp(key, id);
         if (exact) whole.count = 0;
         if (exact || !strcmp(key, other)) add_candidate(&whole, i, 0);
         if (exact) break;

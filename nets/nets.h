@@ -69,7 +69,7 @@ typedef struct net_seeded {
 } net_seeded;
 en_source net_source_seeded(net_seeded *seeded);
 
-/* Fails if the checkpoint holds a tensor that no parameter wanted. */
-en_status net_check_extra(const net_view *view, const en_graph *graph, en_error *e);
+/* Whether the checkpoint holds every parameter of the graph, with its shape and in floating point, and nothing else. Reads no data. */
+en_status net_check(const net_view *view, const en_graph *graph, en_error *e);
 
 #endif

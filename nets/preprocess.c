@@ -5,6 +5,7 @@
  *     Normalize      v = pixel / 255, then (v - mean) / std, all of it in float */
 #include "nets/preprocess.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +20,17 @@ net_recipe net_recipe_paper(void)
                         .std = {0.229f, 0.224f, 0.225f}};
 }
 
-/* Reads a decimal number of at most four digits; *text moves behind it. -1 if there is none. */
+net_recipe net_recipe_stored(const wt_preprocess *stored)
+{
+    net_recipe r = {.shorter = stored->shorter, .crop_width = stored->width, .crop_height = stored->height};
+    r.sizing = !strcmp(stored->sizing, "shorter") ? NET_SHORTER : !strcmp(stored->sizing, "whole") ? NET_WHOLE : NET_AS_IS;
+    r.filter = !strcmp(stored->filter, "bicubic") ? IMG_BICUBIC : IMG_BILINEAR;
+    memcpy(r.mean, stored->mean, sizeof r.mean);
+    memcpy(r.std, stored->std, sizeof r.std);
+    return r;
+}
+
+/* Reads a decimal number of at most five digits, more than any side has; *text moves behind it. -1 if there is none. */
 static int read_side(const char **text)
 {
     int value = 0, digits = 0;
@@ -27,30 +38,68 @@ static int read_side(const char **text)
     return digits ? value : -1;
 }
 
+static int read_char(const char **text, char c)
+{
+    int there = **text == c;
+    *text += there;
+    return there;
+}
+
+/* [SHORTER/]WIDTHxHEIGHT:FILTER, of `size` letters. 0 if it is not that. */
+static int read_sizing(const char *text, size_t size, net_recipe *r)
+{
+    const char *at = text;
+    r->sizing = NET_WHOLE;
+    r->crop_width = read_side(&at);
+    if (read_char(&at, '/')) {
+        r->sizing = NET_SHORTER;
+        r->shorter = r->crop_width;
+        r->crop_width = read_side(&at);
+        if (r->shorter < 1 || r->shorter > NET_MAX_INPUT_SIDE) return 0;
+    }
+    if (!read_char(&at, 'x') && !read_char(&at, 'X')) return 0;
+    r->crop_height = read_side(&at);
+    if (!read_char(&at, ':') || r->crop_width < 0 || r->crop_height < 0) return 0;
+    size -= (size_t)(at - text);
+    r->filter = size == 7 && !strncmp(at, "bicubic", size) ? IMG_BICUBIC : IMG_BILINEAR;
+    if (r->sizing == NET_WHOLE && size == 4 && !strncmp(at, "none", size)) return r->sizing = NET_AS_IS, 1;
+    return r->filter == IMG_BICUBIC || (size == 8 && !strncmp(at, "bilinear", size));
+}
+
+/* One number for all channels, or three. 0 if it is not that. */
+static int read_channels(const char **text, float value[3])
+{
+    for (int i = 0; i < 3; i++) {
+        char *end;
+        if (i && !read_char(text, ',')) return i == 1 ? (value[1] = value[2] = value[0], 1) : 0;
+        if (**text == ' ') return 0;
+        value[i] = strtof(*text, &end);
+        if (end == *text || !isfinite(value[i])) return 0;
+        *text = end;
+    }
+    return 1;
+}
+
+static int read_scale(const char *text, net_recipe *r)
+{
+    if (!read_channels(&text, r->mean) || !read_char(&text, '/') || !read_channels(&text, r->std) || *text) return 0;
+    return r->std[0] > 0 && r->std[1] > 0 && r->std[2] > 0;
+}
+
 en_status net_recipe_parse(const char *text, const net_recipe *native, net_recipe *out, en_error *e)
 {
-    *out = *native;
-    if (!strcmp(text, "native")) return EN_OK;
-    if (!strcmp(text, "paper")) {
-        *out = net_recipe_paper();
-        return EN_OK;
-    }
-    const char *at = text;
-    out->crop_width = read_side(&at);
-    int cross = *at == 'x' || *at == 'X';
-    if (cross) at++;
-    out->crop_height = cross ? read_side(&at) : -1;
-    out->sizing = !strcmp(at, ":none") ? NET_AS_IS : NET_WHOLE;
-    out->filter = !strcmp(at, ":bicubic") ? IMG_BICUBIC : IMG_BILINEAR;
-    int known = out->sizing == NET_AS_IS || out->filter == IMG_BICUBIC || !strcmp(at, ":bilinear");
-    if (out->crop_width < 0 || out->crop_height < 0 || !known)
+    size_t size = strcspn(text, "@");
+    int paper = size == 5 && !strncmp(text, "paper", size), known = paper || (size == 6 && !strncmp(text, "native", size));
+    *out = paper ? net_recipe_paper() : *native;
+    if (!known && !read_sizing(text, size, out))
         return en_fail(e, EN_E_ARG,
-                       "preprocessing \"%.80s\" is unknown: wanted native, paper, or WIDTHxHEIGHT:bilinear|bicubic|none, "
+                       "preprocessing \"%.80s\" is unknown: wanted native, paper, or [SHORTER/]WIDTHxHEIGHT:bilinear|bicubic|none, "
                        "as in 224x224:bicubic",
                        text);
-    if (out->crop_width < 1 || out->crop_height < 1 || out->crop_width > NET_MAX_INPUT_SIDE ||
-        out->crop_height > NET_MAX_INPUT_SIDE)
+    if (!known && (out->crop_width < 1 || out->crop_height < 1 || out->crop_width > NET_MAX_INPUT_SIDE || out->crop_height > NET_MAX_INPUT_SIDE))
         return en_fail(e, EN_E_ARG, "preprocessing \"%.80s\": both sides must be between 1 and %d", text, NET_MAX_INPUT_SIDE);
+    if (text[size] && !read_scale(text + size + 1, out))
+        return en_fail(e, EN_E_ARG, "preprocessing \"%.80s\": wanted @MEAN/STD, a number or three with commas each, STD above 0", text);
     return EN_OK;
 }
 

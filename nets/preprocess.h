@@ -5,6 +5,7 @@
 #define NETS_PREPROCESS_H
 
 #include "nets/image/resize.h"
+#include "weights/camw.h"
 
 typedef enum net_sizing {
     NET_SHORTER, /* the shorter side becomes `shorter`, then the centre is cropped                            */
@@ -25,9 +26,18 @@ typedef struct net_recipe {
 /* All networks of the paper alike: shorter side 256 bilinear, centre crop 224, ImageNet's mean and deviation. */
 net_recipe net_recipe_paper(void);
 
-/* "native", "paper", or WIDTHxHEIGHT:bilinear|bicubic|none ("none": NET_AS_IS). `native` is the recipe the network was trained
- * with; mean and deviation of the last form are its own too. */
+/* How pictures are prepared, as a user writes it: SIZING or SIZING@MEAN/STD.
+ *     native                  as the network was trained: `native`
+ *     paper                   net_recipe_paper
+ *     224x224:bicubic         the whole picture becomes 224 x 224 (width x height); or :bilinear
+ *     232/224x224:bicubic     the shorter side becomes 232, then the centre is cropped
+ *     224x224:none            the picture must have that size
+ *     @0.5/0.5                mean and deviation of all channels, for values 0 .. 1; three numbers each for red, green, blue:
+ *                             @0.48,0.46,0.41/0.27,0.26,0.28. Without it those of `native`, and of paper its own. */
 en_status net_recipe_parse(const char *text, const net_recipe *native, net_recipe *out, en_error *e);
+
+/* What a .camw says. */
+net_recipe net_recipe_stored(const wt_preprocess *stored);
 
 typedef struct net_input {
     int width, height;

@@ -15,9 +15,9 @@ static char *dims_text(int rank, const int64_t *dim, char out[128])
     return out;
 }
 
-static en_status read_view(void *self, const char *key, const en_shape *shape, size_t first, size_t count, float *out, en_error *e)
+/* The tensor that is the parameter. */
+static en_status find_parameter(const net_view *view, const char *key, const en_shape *shape, const wt_tensor **out, en_error *e)
 {
-    const net_view *view = self;
     const net_view_entry *entry = net_view_find(view, key);
     const char *path = wt_path(view->store);
     char want[64], found[128];
@@ -28,6 +28,15 @@ static en_status read_view(void *self, const char *key, const en_shape *shape, s
     if (!same) return en_fail(e, EN_E_FORMAT, "%s: tensor '%s' is %s, want %s", path, key, dims_text(t->rank, t->dim, found), en_shape_text(shape, want));
     if (t->dtype > WT_BF16)
         return en_fail(e, EN_E_FORMAT, "%s: tensor '%s' holds %s, want floating point", path, key, wt_dtype_name(t->dtype));
+    *out = t;
+    return EN_OK;
+}
+
+static en_status read_view(void *self, const char *key, const en_shape *shape, size_t first, size_t count, float *out, en_error *e)
+{
+    const net_view *view = self;
+    const wt_tensor *t;
+    EN_TRY(find_parameter(view, key, shape, &t, e));
     return wt_read(view->store, t, first, count, out, e);
 }
 
@@ -59,7 +68,7 @@ static int wanted(const en_graph *g, const char *name)
     return 0;
 }
 
-en_status net_check_extra(const net_view *view, const en_graph *graph, en_error *e)
+static en_status check_extra(const net_view *view, const en_graph *graph, en_error *e)
 {
     const char *first = NULL;
     int extra = 0;
@@ -67,4 +76,16 @@ en_status net_check_extra(const net_view *view, const en_graph *graph, en_error 
         if (!wanted(graph, view->entry[i].tensor.name) && !extra++) first = view->entry[i].from->name;
     if (!extra) return EN_OK;
     return en_fail(e, EN_E_FORMAT, "%s: tensor '%s' belongs to no layer of this network (of %d such)", wt_path(view->store), first, extra);
+}
+
+en_status net_check(const net_view *view, const en_graph *graph, en_error *e)
+{
+    size_t wants = 0;
+    const wt_tensor *t;
+    for (en_ref x = 0; x < en_nodes(graph); x++) {
+        if (!en_key_of(graph, x)) continue;
+        EN_TRY(find_parameter(view, en_key_of(graph, x), en_shape_of(graph, x), &t, e));
+        wants++;
+    }
+    return wants == view->count ? EN_OK : check_extra(view, graph, e);
 }

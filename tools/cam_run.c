@@ -23,7 +23,7 @@
 enum { EXIT_DONE, EXIT_SOME_FAILED, EXIT_USAGE, EXIT_WEIGHTS, EXIT_INPUT, EXIT_NONFINITE, EXIT_MEMORY, EXIT_INTERRUPTED = 130 };
 
 typedef struct options {
-    const char *net, *weights, *tensor, *methods, *utility, *layers, *classes, *out, *json, *dump, *preprocess, *colormap;
+    const char *net, *weights, *names, *map, *strip, *tensor, *methods, *utility, *layers, *classes, *out, *json, *dump, *preprocess, *colormap;
     long topk, threads, seed;
     int force, strict, quiet, list_nets, list_methods, list_layers, help, version;
 } options;
@@ -32,10 +32,13 @@ typedef struct options {
 #define AT(member) offsetof(options, member)
 static const opt_row rows[] = {
     {OPT_HEADING,  0,   NULL,           NULL,            "input", 0},
-    {OPT_TEXT,     'n', "net",          "NAME",          "the network (--list-nets)", AT(net)},
-    {OPT_TEXT,     'w', "weights",      "FILE|seeded[:N]", ".safetensors, .pth; or made-up weights number N", AT(weights)},
+    {OPT_TEXT,     'n', "net",          "NAME|auto",     "the network (--list-nets); auto: the one whose tensors the file has", AT(net)},
+    {OPT_TEXT,     'w', "weights",      "FILE|seeded[:N]", ".camw, .safetensors, .pth; or made-up weights number N", AT(weights)},
+    {OPT_TEXT,     0,   "classes",      "FILE",          "names of the classes, a line each: NAME or ID<tab>NAME", AT(names)},
+    {OPT_TEXT,     0,   "map",          "FILE",          "renames of tensors: a line OLD NEW for each, or PREFIX. NEW. for many", AT(map)},
+    {OPT_TEXT,     0,   "strip",        "PREFIX",        "take this off the names of tensors that begin with it", AT(strip)},
     {OPT_TEXT,     0,   "input-tensor", "FILE.npy",      "a ready input: float32 [3,H,W] or [N,3,H,W]; seeded-image:N", AT(tensor)},
-    {OPT_TEXT,     0,   "preprocess",   "P",             "native (default), paper, or WxH:bilinear|bicubic|none", AT(preprocess)},
+    {OPT_TEXT,     0,   "preprocess",   "P",             "native (default), paper, or [S/]WxH:bilinear|bicubic|none; @MEAN/STD", AT(preprocess)},
     {OPT_HEADING,  0,   NULL,           NULL,            "explanation", 0},
     {OPT_TEXT,     'm', "method",       "LIST",          "shapleycam (default), others of --list-methods, or all", AT(methods)},
     {OPT_TEXT,     'u', "utility",      "U",             "rest (default), logit, softmax, logsoftmax, contrast, finer", AT(utility)},
@@ -67,7 +70,7 @@ _Static_assert((int)ROWS <= (int)OPT_MAX_ROWS, "the parser remembers the options
 typedef struct run {
     options o;
     char *const *command;  /* argv as it was                                            */
-    cam_net *plan, *net;   /* without weights, to check what is asked for; and with     */
+    cam_net *net;          /* its weights are read when the first image is explained    */
     cam_ctx *ctx;
     request_list requests;
     bundle bundle;
@@ -291,20 +294,37 @@ static int explain_image(run *r, const char *path, const char *prefix)
 
 /* ---- the story ---- */
 
+static int check_net(const char *net)
+{
+    if (!net) return fail(EXIT_USAGE, "want --net NAME (see --list-nets, --help)");
+    if (net_same_name(net, "auto") || net_arch_find(net)) return EXIT_DONE;
+    const char *near = opt_nearest(net, net_name, NULL);
+    fprintf(stderr, "cam_run: no network is called '%s'%s%s\n", net, near ? "; did you mean " : " (see --list-nets)", near ? near : "");
+    return EXIT_USAGE;
+}
+
+/* Opens the network, without reading a weight yet. Where there are none at hand and no picture to explain, the demonstration runs on
+ * made-up ones; with a picture, nothing runs, but what was asked for can be checked. */
+static int open_net(run *r)
+{
+    cam_error e = {0};
+    const options *o = &r->o;
+    const cam_net_options no = {sizeof no, o->names, o->map, o->strip, 1};
+    const char *weights = o->list_layers && !o->weights && net_arch_find(o->net) ? CAM_NO_WEIGHTS : o->weights;
+    cam_status status = cam_net_open_with(o->net, weights, &no, &r->net, &e);
+    if (status == CAM_E_IO && !weights && !weights_are_there(o->net))
+        status = cam_net_open(o->net, r->inputs || o->tensor ? CAM_NO_WEIGHTS : "seeded", &r->net, &e);
+    return status ? fail(status == CAM_E_ARG ? EXIT_USAGE : exit_code(status, EXIT_WEIGHTS), e.text) : EXIT_DONE;
+}
+
 /* What can be refused without reading a single weight. */
 static int check_usage(run *r)
 {
     cam_error e = {0};
     net_recipe native = net_recipe_paper(), recipe;
-    if (!r->o.net) return fail(EXIT_USAGE, "want --net NAME (see --list-nets, --help)");
-    cam_status status = cam_net_open(r->o.net, CAM_NO_WEIGHTS, &r->plan, &e);
-    if (status == CAM_E_ARG) {
-        const char *near = opt_nearest(r->o.net, net_name, NULL);
-        fprintf(stderr, "cam_run: %s%s%s\n", e.text, near ? "; did you mean " : " (see --list-nets)", near ? near : "");
-        return EXIT_USAGE;
-    }
-    if (status) return fail(exit_code(status, EXIT_SOME_FAILED), e.text);
-    if (r->o.list_layers) return EXIT_DONE;
+    int code = check_net(r->o.net);
+    if (!code) code = open_net(r);
+    if (code || r->o.list_layers) return code;
     if (r->o.tensor && r->inputs) return fail(EXIT_USAGE, "want pictures or --input-tensor, not both");
     if (r->o.dump && r->inputs > 1) return fail(EXIT_USAGE, "--dump: want one picture");
     if (!net_same_name(r->o.colormap, "viridis") && !net_same_name(r->o.colormap, "jet"))
@@ -316,23 +336,17 @@ static int check_usage(run *r)
     }
     const options *o = &r->o;
     const request_words words = {o->methods, o->utility, o->layers, o->classes, (uint64_t)o->seed, o->dump ? CAM_WITH_HVP : 0};
-    status = requests_make(r->plan, &words, &r->requests, &e);
+    cam_status status = requests_make(r->net, &words, &r->requests, &e);
     if (status) return fail(exit_code(status, EXIT_USAGE), e.text);
     return r->o.dump && r->requests.layers > 1 ? fail(EXIT_USAGE, "--dump: want one layer") : EXIT_DONE;
 }
 
-/* Opens the network. Without weights at hand and without a picture to explain, the demonstration runs on made-up ones. */
-static int open_net(run *r)
+/* Says what weights there are, where that is not what a user would expect. */
+static int tell_weights(const run *r)
 {
-    cam_error e;
-    const char *name = cam_net_name(r->plan);
+    const char *name = cam_net_name(r->net);
     int has_input = r->inputs || r->o.tensor;
-    cam_status status = cam_net_open(name, r->o.weights, &r->net, &e);
-    if (status == CAM_E_IO && !r->o.weights && !weights_are_there(name)) {
-        if (has_input) return advise_missing(name), EXIT_WEIGHTS;
-        status = cam_net_open(name, "seeded", &r->net, &e);
-    }
-    if (status) return fail(exit_code(status, EXIT_WEIGHTS), e.text);
+    if (!r->o.weights && !strcmp(cam_net_weights(r->net), CAM_NO_WEIGHTS)) return advise_missing(name), EXIT_WEIGHTS;
     if (!r->o.quiet && !has_input) fprintf(stderr, "cam_run: no picture given: explaining the built-in sample\n");
     if (!r->o.quiet && cam_net_seeded(r->net)) {
         fprintf(stderr, "cam_run: SEEDED WEIGHTS: made up, not a finding. This only shows the machinery. To get real ones:\n");
@@ -345,7 +359,7 @@ static int open_net(run *r)
 static int prepare(run *r)
 {
     cam_error e = {0};
-    int code = open_net(r);
+    int code = tell_weights(r);
     if (code) return code;
     cam_options co = {sizeof co, r->o.threads < INT32_MAX ? (int32_t)r->o.threads : INT32_MAX};
     cam_status status = cam_ctx_new(r->net, &co, &r->ctx, &e);
@@ -395,7 +409,6 @@ static void free_run(run *r)
     requests_free(&r->requests);
     cam_ctx_free(r->ctx);
     cam_net_close(r->net);
-    cam_net_close(r->plan);
 }
 
 /* A closed standard file is replaced by one that cannot be used either; else the first file that is opened would take its place. */
@@ -421,7 +434,7 @@ int main(int argc, char **argv)
         else if (r.o.version) printf("cam_run %s (%s, %s)\n", cam_version(), cam_build(), cam_instruction_set());
         else print_list(r.o.list_nets ? "nets" : "methods");
     } else if (!code && !(code = check_usage(&r)) && r.o.list_layers) {
-        print_layers(r.plan);
+        print_layers(r.net);
     } else if (!code) {
         /* The first interrupt lets the picture at hand finish, the second ends the program. */
         sigaction(SIGINT, &(struct sigaction){.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND | SA_RESTART}, NULL);

@@ -29,9 +29,10 @@ static void print_top(const cam_ctx *ctx, const cam_net *net, int image, long to
     for (int32_t i = 0; i < classes; i++) sum += exp((double)logits[i] - most);
     printf("  rank  class  wnid       probability     logit  name\n");
     for (int32_t i = 0; i < k; i++) {
-        cam_class c = cam_class_at(top[i]);
         double logit = (double)logits[top[i]];
-        printf("  %4d  %5d  %-9s  %11.4f  %8.3f  %s\n", i + 1, top[i], c.wnid, exp(logit - most) / sum, logit, c.name);
+        printf("  %4d  %5d  %-9s  %11.4f  %8.3f  ", i + 1, top[i], cam_net_class_id(net, top[i]), exp(logit - most) / sum, logit);
+        print_name(cam_net_class_name(net, top[i]));
+        printf("\n");
     }
     free(top);
 }
@@ -151,8 +152,9 @@ void show_report(const cam_ctx *ctx, const cam_net *net, const char *name, int i
         const cam_request *q = &list->request[g.first];
         for (g.end = g.first; g.end < list->count && in_group(&g, g.end);) g.end++;
         if (request_repeats(list, results, g.first)) continue;
-        printf("\n  class %d %s, probability %.4f: %s %.4g at %s\n", r->cls, cam_class_at(r->cls).name, (double)r->probability,
-               q->utility, r->utility, q->layer);
+        printf("\n  class %d ", r->cls);
+        print_name(cam_net_class_name(net, r->cls));
+        printf(", probability %.4f: %s %.4g at %s\n", (double)r->probability, q->utility, r->utility, q->layer);
         print_table(&g);
         print_maps(&g);
     }

@@ -8,6 +8,7 @@
  * other arguments. One channel per group (depthwise) has a kernel of its own. */
 #include "engine/ops.h"
 #include "engine/ops/panels.h"
+#include "engine/ops/winograd.h"
 
 #include "engine/memory.h"
 
@@ -183,6 +184,21 @@ static const float *packed_weights(const en_call *c, const geometry *m, const fl
     return c->scratch;
 }
 
+static int is_winograd(const geometry *m)
+{
+    return m->r == 3 && m->s == 3 && m->stride_h == 1 && m->stride_w == 1 && m->form.groups == 1 && winograd_suits(m->c, m->o, m->p, m->q);
+}
+
+static void convolve_winograd(const forward_job *j)
+{
+    const geometry *m = j->m;
+    winograd g = {.call = j->call, .c = m->c, .h = m->h, .w = m->w, .o = m->o, .p = m->p, .q = m->q, .pad_h = m->pad_h, .pad_w = m->pad_w, .x = j->x,
+                  .packed = j->packed, .y = j->y, .epilogue = epilogue_of(j, 0)};
+    g.epilogue.bias = j->bias;
+    g.epilogue.biased = j->call->biased;
+    winograd_convolve(&g);
+}
+
 /* y = B(x, w) + bias, plus the residual if there is one. */
 static void convolve(const en_call *c, const float *x, const float *weights, const float *bias, const float *residual, float *y)
 {
@@ -190,6 +206,10 @@ static void convolve(const en_call *c, const float *x, const float *weights, con
     forward_job j = {.m = &m, .call = c, .x = x, .packed = packed_weights(c, &m, weights), .bias = bias, .y = y, .residual = residual};
     if (m.depthwise) {
         en_parallel(c->pool, c->images * m.blocks, forward_depthwise, &j);
+        return;
+    }
+    if (is_winograd(&m) && !c->exact) {
+        convolve_winograd(&j);
         return;
     }
     flatten_pixels(&m);
@@ -390,6 +410,7 @@ static en_status conv2d_shape(en_node *n, const en_shape *const in[], en_error *
     geometry m = geometry_of(n, x, w);
     n->scratch = packed_floats(&m);
     n->worker_scratch = !m.depthwise && (a->pad[0] || a->pad[1]) ? band_floats(&m) : 0;
+    if (is_winograd(&m) && winograd_worker_floats(m.c) > n->worker_scratch) n->worker_scratch = winograd_worker_floats(m.c);
     return EN_OK;
 }
 

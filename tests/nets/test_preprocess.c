@@ -186,6 +186,35 @@ TEST(recipes_are_read_by_name)
     CHECK(recipe.shorter == 256 && recipe.filter == IMG_BILINEAR && recipe.crop_width == 224 && recipe.crop_height == 224);
     CHECK_OK(net_recipe_parse("32x16:bilinear", &native, &recipe, &e), e);
     CHECK(recipe.sizing == NET_WHOLE && recipe.crop_width == 32 && recipe.crop_height == 16 && recipe.filter == IMG_BILINEAR);
+    CHECK_OK(net_recipe_parse("232/224x200:bicubic", &native, &recipe, &e), e);
+    CHECK(recipe.sizing == NET_SHORTER && recipe.shorter == 232 && recipe.crop_width == 224 && recipe.crop_height == 200 && recipe.filter == IMG_BICUBIC);
+}
+
+TEST(mean_and_deviation_are_read_for_all_channels_or_for_each)
+{
+    net_recipe recipe, native = net_recipe_paper();
+    en_error e;
+    CHECK_OK(net_recipe_parse("native@0.5/0.25", &native, &recipe, &e), e);
+    for (int i = 0; i < 3; i++) CHECK(recipe.mean[i] == 0.5f && recipe.std[i] == 0.25f && recipe.shorter == 256);
+    CHECK_OK(net_recipe_parse("224x224:bicubic@0,-0.5,1e-1/1", &native, &recipe, &e), e);
+    CHECK(recipe.mean[0] == 0 && recipe.mean[1] == -0.5f && recipe.mean[2] == 0.1f && recipe.std[2] == 1 && recipe.filter == IMG_BICUBIC);
+    CHECK_OK(net_recipe_parse("paper@0/1,2,3", &native, &recipe, &e), e);
+    CHECK(recipe.mean[2] == 0 && recipe.std[0] == 1 && recipe.std[1] == 2 && recipe.std[2] == 3);
+    static const char *const bad[] = {"native@", "native@0.5", "native@/1", "native@0,1/1", "native@0/0", "native@0/-1", "native@0/1,2", "native@nan/1",
+                                      "native@0/1,2,3,4", "native@0/inf", "native@ 0/1", "native@0/1 ", "paper@0,0,0,0/1", "native@0/1@0/1"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK_FAILS(net_recipe_parse(bad[i], &native, &recipe, &e), e, EN_E_ARG, "wanted @MEAN/STD");
+}
+
+TEST(a_stored_recipe_is_the_one_that_was_meant)
+{
+    net_recipe r = net_recipe_stored(&(wt_preprocess){"shorter", 248, "bicubic", 224, 200, {1, 2, 3}, {4, 5, 6}});
+    CHECK(r.sizing == NET_SHORTER && r.shorter == 248 && r.filter == IMG_BICUBIC && r.crop_width == 224 && r.crop_height == 200);
+    CHECK(r.mean[0] == 1 && r.mean[2] == 3 && r.std[0] == 4 && r.std[2] == 6);
+    r = net_recipe_stored(&(wt_preprocess){"whole", 0, "bilinear", 10, 20, {0}, {1, 1, 1}});
+    CHECK(r.sizing == NET_WHOLE && r.filter == IMG_BILINEAR && r.crop_width == 10 && r.crop_height == 20);
+    r = net_recipe_stored(&(wt_preprocess){"as-is", 0, "none", 10, 20, {0}, {1, 1, 1}});
+    CHECK(r.sizing == NET_AS_IS);
 }
 
 TEST(recipes_that_make_no_sense_are_refused)
@@ -202,12 +231,17 @@ TEST(recipes_that_make_no_sense_are_refused)
                                           "224 x 224:none",
                                           "-1x5:bicubic",
                                           "1x-5:none",
-                                          "12345678x5:none"};
+                                          "12345678x5:none",
+                                          "232/224:bicubic",
+                                          "232/224x224:none",
+                                          "0/224x224:bicubic",
+                                          "/224x224:bicubic",
+                                          "native2@0/1"};
     static const char *const sizes[] = {"0x5:none", "5x0:bilinear", "4097x1:bicubic", "1x99999:none"};
     net_recipe recipe, native = net_recipe_paper();
     en_error e;
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
-        CHECK_FAILS(net_recipe_parse(unknown[i], &native, &recipe, &e), e, EN_E_ARG, "wanted native, paper, or WIDTHxHEIGHT");
+        CHECK_FAILS(net_recipe_parse(unknown[i], &native, &recipe, &e), e, EN_E_ARG, "wanted native, paper, or [SHORTER/]WIDTHxHEIGHT");
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         CHECK_FAILS(net_recipe_parse(sizes[i], &native, &recipe, &e), e, EN_E_ARG, "between 1 and 4096");
 }

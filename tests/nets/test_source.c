@@ -23,8 +23,8 @@ static en_status read_all(const char *path, en_error *e)
     CHECK_OK(net_view_open(store, NULL, &view, e), *e);
     CHECK_OK(en_params_new(net_source_view(&view), &params, e), *e);
     CHECK_OK(net_model_build(net_arch_find("mobilenet_v2"), 1000, 1, 224, 224, params, &m, e), *e);
-    en_status status = en_graph_prepare(m.graph, NULL, e);
-    if (status == EN_OK) status = net_check_extra(&view, m.graph, e);
+    en_status status = net_check(&view, m.graph, e);
+    if (status == EN_OK) CHECK_OK(en_graph_prepare(m.graph, NULL, e), *e);
     net_model_free(&m);
     en_params_free(params);
     net_view_close(&view);

@@ -314,6 +314,25 @@ TEST(a_picture_without_weights_is_refused_with_places_names_and_the_command)
     forget(&tensor);
 }
 
+TEST(where_the_script_lies_beside_the_program_it_is_the_command)
+{
+    enter();
+    RUN(o, 3, "-n", "resnext50", "tiny.jpg");
+    const char *last = strstr(o.err, "To get the official one:\n");
+    CHECK_MSG(last && strstr(last, "/weights/get' resnext50_32x4d\n") && !strstr(last, "curl"), "%s", o.err);
+    forget(&o);
+}
+
+TEST(each_network_has_its_own_address)
+{
+    enter();
+    move_program();
+    RUN(o, 3, "-n", "swin_tiny", "tiny.jpg");
+    CHECK_MSG(strstr(o.err, "/swin_tiny_patch4_window7_224.pth' https://github.com/SwinTransformer/storage/releases/download/v1.0.0/swin_tiny_patch4_window7_224.pth\n"),
+              "%s", o.err);
+    forget(&o);
+}
+
 TEST(the_demonstration_runs_without_weights_and_carries_its_stamp_everywhere)
 {
     enter();
