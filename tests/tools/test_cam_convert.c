@@ -3,9 +3,11 @@
 #include "nets/nets.h"
 #include "tests/nets/checkpoint.h"
 #include "tests/tools/start.h"
+#include "tools/convert.h"
 #include "weights/camw.h"
 #include "weights/file.h"
 
+#include <glob.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +34,16 @@ static void enter_convert(const char *prefix)
     CHECK_OK(wt_save_safetensors("m.safetensors", c.array, c.count + 1, NULL, &e), e);
     for (size_t i = 0; i < c.count; i++) c.array[i].name = plain[i];
     t_checkpoint_free(&c);
+}
+
+/* Half a file is hidden, and named .PROCESS-N.tmp. */
+static int temporary_files(void)
+{
+    glob_t found;
+    int status = glob(".*.tmp", 0, NULL, &found), n = status ? 0 : (int)found.gl_pathc;
+    CHECK(!status || status == GLOB_NOMATCH);
+    globfree(&found);
+    return n;
 }
 
 static wt_store *opened(const char *path)
@@ -85,7 +97,7 @@ TEST(a_checkpoint_is_recognised_and_converted_with_all_its_bits)
     RUN(verify, 0, "--verify", "m.camw");
     CHECK(!strcmp(verify.out, "m.camw: all 262 checksums are right\n"));
     forget(&verify);
-    CHECK(count_files(".", ".", ".tmp") == 0);
+    CHECK(temporary_files() == 0);
 }
 
 TEST(the_same_input_gives_the_same_file)
@@ -177,7 +189,7 @@ TEST(what_was_not_meant_is_refused)
     REFUSES(3, "missing: cannot open", "-n", "auto", "-o", "m.camw", "missing");
     REFUSES(3, "m.safetensors: not a .camw file", "--verify", "m.safetensors");
     REFUSES(1, "cannot create", "-n", "auto", "-o", "no/such/m.camw", "m.safetensors");
-    CHECK(!exists("m.camw"));
+    CHECK(!exists("m.camw") && temporary_files() == 0);
     wt_store *store = opened("m.safetensors");
     uint64_t bytes;
     char sha[65];
@@ -260,4 +272,19 @@ TEST(checkpoints_in_parts_are_converted_together)
     CHECK(wt_metadata_of(parts)->origin_count == 2 && !strcmp(wt_metadata_of(parts)->origins[1].name, "2.safetensors"));
     wt_close(parts), wt_close(store);
     free(t);
+}
+
+TEST(an_interrupted_conversion_leaves_nothing_behind)
+{
+    static volatile sig_atomic_t stop;
+    convert_plan plan;
+    en_error e;
+    enter_convert("");
+    wt_store *store = opened("m.safetensors");
+    CHECK_OK(convert_plan_make(store, &(convert_options){"auto", NULL, NULL, WT_F32, &stop}, &plan, &e), e);
+    stop = 1;
+    CHECK_FAILS(wt_camw_write("m.camw", &(wt_metadata){.net = ""}, plan.output, plan.count, &e), e, EN_E_CANCELLED, "interrupted");
+    CHECK(!exists("m.camw") && temporary_files() == 0 && plan.count == 262);
+    convert_plan_free(&plan);
+    wt_close(store);
 }
