@@ -462,13 +462,7 @@ en_status wt_camw_write(const char *path, const wt_metadata *metadata, const wt_
     wt_writer w;
     en_status status = make_head(metadata, tensors, count, &bytes, e);
     if (status == EN_OK) status = wt_writer_open(path, &w, e);
-    if (status == EN_OK) {
-        status = put_file(&w, bytes, tensors, count, e);
-        if (status == EN_OK)
-            status = wt_writer_commit(&w, e);
-        else
-            wt_writer_abort(&w);
-    }
+    if (status == EN_OK) status = wt_writer_end(&w, put_file(&w, bytes, tensors, count, e), e);
     free(bytes);
     return status;
 }

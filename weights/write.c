@@ -164,13 +164,7 @@ en_status wt_write_safetensors(const char *path, const wt_output *tensors, size_
     size_t size;
     en_status status = make_header(order, count, metadata, &header, &size, e);
     if (status == EN_OK) status = wt_writer_open(path, &w, e);
-    if (status == EN_OK) {
-        status = put_file(&w, order, count, header, size, e);
-        if (status == EN_OK)
-            status = wt_writer_commit(&w, e);
-        else
-            wt_writer_abort(&w);
-    }
+    if (status == EN_OK) status = wt_writer_end(&w, put_file(&w, order, count, header, size, e), e);
     free(header);
     free(order);
     return status;
