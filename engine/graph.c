@@ -47,7 +47,7 @@ void en_graph_error(en_graph *g, en_status status, const char *format, ...)
     g->error.status = status;
 }
 
-int en_graph_failed(const en_graph *g) { return g->error.status != EN_OK; }
+en_status en_graph_status(const en_graph *g, en_error *e) { return g->error.status == EN_OK ? EN_OK : en_fail(e, g->error.status, "%s", g->error.text); }
 
 static en_ref append(en_graph *g, const en_node *node)
 {
@@ -134,27 +134,31 @@ void en_mark_tails(en_graph *g)
     }
 }
 
+/* Asks for what a node reads of its parameters. */
 static en_status prepare_node(en_graph *g, en_node *n, en_error *e)
 {
-    int constant = n->inputs > 1;
+    int constant = n->inputs > 1 && n->op->prepare;
     for (int k = 1; k < n->inputs; k++) constant &= g->node[n->in[k]].key != NULL;
-    if (constant && n->op->prepare) EN_TRY(n->op->prepare(g, n, e));
+    if (constant) EN_TRY(n->op->prepare(g, n, e));
     for (int k = 0; k < n->inputs; k++) {
         en_node *p = &g->node[n->in[k]];
-        if (p->key && !(n->prepared && n->op->packs >> k & 1)) EN_TRY(en_params_plain(g->params, p->key, &p->shape, &p->constant, e));
+        if (p->key && !(constant && n->op->packs >> k & 1)) EN_TRY(en_params_plain(g->params, p->key, &p->shape, &p->constant, e));
     }
     return EN_OK;
 }
 
 en_status en_prepare(en_graph *g, en_error *e)
 {
-    for (int i = 0; i < g->nodes; i++) EN_TRY(prepare_node(g, &g->node[i], e));
-    return EN_OK;
+    if (!g->params) return EN_OK;
+    en_status status = EN_OK;
+    en_params_begin(g->params);
+    for (int i = 0; i < g->nodes && status == EN_OK; i++) status = prepare_node(g, &g->node[i], e);
+    return en_params_end(g->params, g->pool, status, e);
 }
 
 en_status en_graph_prepare(en_graph *g, en_pool *pool, en_error *e)
 {
-    if (g->error.status != EN_OK) return en_fail(e, g->error.status, "%s", g->error.text);
+    EN_TRY(en_graph_status(g, e));
     g->pool = pool;
     en_status status = en_prepare(g, e);
     g->pool = NULL;
@@ -163,7 +167,7 @@ en_status en_graph_prepare(en_graph *g, en_pool *pool, en_error *e)
 
 en_status en_graph_finish(en_graph *g, const en_options *o, en_error *e)
 {
-    if (g->error.status != EN_OK) return en_fail(e, g->error.status, "%s", g->error.text);
+    EN_TRY(en_graph_status(g, e));
     if (g->finished) return en_fail(e, EN_E_ARG, "graph: finished twice");
     g->pool = o->pool;
     g->seeds = o->seeds;
@@ -209,7 +213,6 @@ const float *en_constant_term(const en_graph *g, en_ref x)
 
 en_node *en_node_at(en_graph *g, en_ref x) { return &g->node[x]; }
 en_params *en_params_of(const en_graph *g) { return g->params; }
-en_pool *en_pool_of(const en_graph *g) { return g->pool; }
 
 en_curvature en_tail_curvature(const en_graph *g, int cut)
 {

@@ -42,7 +42,7 @@ en_ref en_name(en_graph *g, en_ref x, const char *name);                       /
 int en_cut(en_graph *g, const en_ref *refs, int n);                            /* number of the cut, from 0          */
 void en_output(en_graph *g, en_ref y);                                         /* keep this value until the next run */
 void en_graph_error(en_graph *g, en_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
-int en_graph_failed(const en_graph *g); /* whether an error has stuck */
+en_status en_graph_status(const en_graph *g, en_error *e); /* the error that has stuck, if any */
 
 typedef struct en_options {
     en_pool *pool;     /* NULL: the calling thread alone; otherwise it must outlive the graph */

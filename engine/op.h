@@ -91,7 +91,6 @@ en_ref en_apply(en_graph *g, const en_op *op, const en_ref *in, int inputs, cons
 /* For prepare rules. */
 en_node *en_node_at(en_graph *g, en_ref x);
 en_params *en_params_of(const en_graph *g);
-en_pool *en_pool_of(const en_graph *g);
 
 /* All ops, ended by NULL. */
 extern const en_op *const en_ops[];

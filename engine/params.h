@@ -27,12 +27,29 @@ size_t en_params_bytes(const en_params *params);
 /* A run of elements straight from the source. */
 en_status en_params_read(en_params *params, const char *key, const en_shape *shape, size_t first, size_t count, float *out, en_error *e);
 
-/* The blob of that name; if it does not exist yet, `make` fills `floats` numbers of memory. Threads that ask at once wait for the first.
- * The blob lives as long as the parameters. */
-typedef en_status en_make(void *arg, float *data, en_error *e);
-en_status en_params_blob(en_params *params, const char *name, size_t floats, en_make *make, void *arg, const float **out, en_error *e);
+/* What a blob is made of: `floats` numbers, filled in pieces that several threads may make at once: make(arg, i, data, e) for i from 0 to
+ * pieces - 1, `data` being the whole blob. */
+typedef struct en_blob {
+    const char *name;
+    size_t floats;
+    int pieces;
+    en_status (*make)(const void *arg, int piece, float *data, en_error *e);
+    const void *arg; /* copied */
+    size_t arg_size;
+} en_blob;
 
-/* A whole parameter as it is, padded with zeros to whole blocks of 16. */
+/* Blobs are asked for one after another, and those that do not exist yet are then made together: nothing waits for one thread to have
+ * finished one blob. Between begin and end, other threads that begin wait. */
+void en_params_begin(en_params *params);
+
+/* The blob of that name goes to *out, at the latest when the batch ends well. It lives as long as the parameters. */
+en_status en_params_blob(en_params *params, const en_blob *blob, const float **out, en_error *e);
+
+/* A whole parameter as it is, padded with zeros to whole blocks of 16. The shape must live until the batch ends. */
 en_status en_params_plain(en_params *params, const char *key, const en_shape *shape, const float **out, en_error *e);
+
+/* Makes what the batch has asked for, unless `status`, which says how that went, is an error; returns it or the first one in making. After an
+ * error the parameters are what they were before the batch, and *out are not to be used. */
+en_status en_params_end(en_params *params, en_pool *pool, en_status status, en_error *e);
 
 #endif

@@ -91,8 +91,10 @@ en_status net_model_build(const net_arch *arch, int classes, int n, int height, 
     en_output(m.graph, m.logits);
     m.layers = b.layers;
     m.count = b.count;
+    en_status status = en_graph_status(m.graph, e);
+    if (status != EN_OK) net_model_free(&m);
     *out = m;
-    return EN_OK; /* an error while writing sticks in the graph and is told when it is finished */
+    return status;
 }
 
 void net_model_free(net_model *m)

@@ -83,6 +83,7 @@ static void print_help(void)
 
 static int fail(int code, const char *text)
 {
+    fflush(stdout); /* so that both appear in their order */
     fprintf(stderr, "cam_convert: %s\n", text);
     return code;
 }
@@ -118,8 +119,11 @@ static en_status note_origins(conversion *c, en_error *e)
     return en_fail(e, EN_E_FORMAT, "%s: its SHA-256 is %s, want %s", c->paths[0], c->sha256[0], c->o->sha256);
 }
 
+/* As the user says; or as the .camw says that is converted; or as the network is known to be trained. */
 static en_status note_preprocess(conversion *c, en_error *e)
 {
+    const wt_metadata *before = wt_metadata_of(c->store);
+    if (!c->o->preprocess && before && before->preprocess) return c->metadata.preprocess = before->preprocess, EN_OK;
     net_recipe native = c->plan.arch->recipe(), r;
     EN_TRY(net_recipe_parse(c->o->preprocess ? c->o->preprocess : "native", &native, &r, e));
     wt_preprocess *p = &c->preprocess;
@@ -171,9 +175,16 @@ static en_status read_classes(conversion *c, en_error *e)
     return status == EN_OK ? parse_classes(c, e) : status;
 }
 
+/* From the same places. */
 static en_status note_classes(conversion *c, en_error *e)
 {
+    const wt_metadata *before = wt_metadata_of(c->store);
     int count = c->plan.classes;
+    if (!c->o->classes && before && before->class_count == count) {
+        c->metadata.classes = before->classes;
+        c->metadata.class_count = count;
+        return EN_OK;
+    }
     if (!c->o->classes && count != NET_CLASSES) return EN_OK;
     c->classes = calloc((size_t)count + 1, sizeof *c->classes);
     if (!c->o->classes) c->labels = malloc(NET_CLASSES * sizeof(net_class));

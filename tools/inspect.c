@@ -221,7 +221,7 @@ static void print_keys(const convert_plan *p)
         if (!item->from) continue;
         printf("used     ");
         print_name(item->key, 44);
-        printf("  %-8s  %-20s", wt_dtype_name(p->output[i].dtype), shape_text(p->output[i].rank, p->output[i].dim, shape));
+        printf("  %-8s  %s", wt_dtype_name(p->output[i].dtype), shape_text(p->output[i].rank, p->output[i].dim, shape));
         if (strcmp(item->from->name, item->key)) printf("  from "), print_name(item->from->name, 0);
         printf("%s\n", item->scale || item->values ? "  folded" : "");
     }

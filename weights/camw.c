@@ -301,6 +301,19 @@ en_status wt_parse_camw(wt_store *store, en_error *e)
     return read_metadata(store, (const char *)store->bytes + head_end(&h) - h.text, h.text, e);
 }
 
+/* The checksum of a tensor's data, which does not stay in memory. */
+static uint32_t data_crc(const wt_store *store, const uint8_t *data, size_t size)
+{
+    enum { PIECE = 1 << 20 };
+    uint32_t crc = 0;
+    for (size_t at = 0, n; at < size; at += n) {
+        n = size - at < PIECE ? size - at : PIECE;
+        crc = wt_crc32(crc, data + at, n);
+        wt_release(store, data + at, data + at + n);
+    }
+    return crc;
+}
+
 en_status wt_camw_verify(const wt_store *store, en_error *e)
 {
     if (!store->metadata) return en_fail(e, EN_E_ARG, "%s: not a .camw file: it has no checksums", store->path);
@@ -310,10 +323,9 @@ en_status wt_camw_verify(const wt_store *store, en_error *e)
         size_t at = (size_t)(t->data - store->bytes), size = wt_elements(t) * wt_dtype_size(t->dtype);
         if (!all_zero(store->bytes + end, at - end))
             return en_fail(e, EN_E_FORMAT, "%s: the bytes before tensor '%s' are not zero", store->path, t->name);
-        if (wt_crc32(0, t->data, size) != record_at(store, i).crc)
+        if (data_crc(store, t->data, size) != record_at(store, i).crc)
             return en_fail(e, EN_E_FORMAT, "%s: tensor '%s' is damaged: its checksum is wrong", store->path, t->name);
         end = at + size;
-        wt_release(store, t->data, store->bytes + end);
     }
     return EN_OK;
 }
@@ -450,13 +462,7 @@ en_status wt_camw_write(const char *path, const wt_metadata *metadata, const wt_
     wt_writer w;
     en_status status = make_head(metadata, tensors, count, &bytes, e);
     if (status == EN_OK) status = wt_writer_open(path, &w, e);
-    if (status == EN_OK) {
-        status = put_file(&w, bytes, tensors, count, e);
-        if (status == EN_OK)
-            status = wt_writer_commit(&w, e);
-        else
-            wt_writer_abort(&w);
-    }
+    if (status == EN_OK) status = wt_writer_end(&w, put_file(&w, bytes, tensors, count, e), e);
     free(bytes);
     return status;
 }

@@ -152,9 +152,9 @@ en_status wt_writer_put(wt_writer *w, const void *bytes, size_t size, en_error *
 
 en_status wt_writer_rewind(wt_writer *w, en_error *e) { return lseek(w->fd, 0, SEEK_SET) ? io_fail(e, "write", w->path) : EN_OK; }
 
-en_status wt_writer_commit(wt_writer *w, en_error *e)
+en_status wt_writer_end(wt_writer *w, en_status status, en_error *e)
 {
-    en_status status = fsync(w->fd) ? io_fail(e, "write", w->path) : EN_OK;
+    if (status == EN_OK && fsync(w->fd)) status = io_fail(e, "write", w->path);
     if (close(w->fd) && status == EN_OK) status = io_fail(e, "write", w->path);
     if (status == EN_OK && rename(w->temp, w->path)) status = io_fail(e, "replace", w->path);
     if (status == EN_OK)
@@ -165,20 +165,11 @@ en_status wt_writer_commit(wt_writer *w, en_error *e)
     return status;
 }
 
-void wt_writer_abort(wt_writer *w)
-{
-    close(w->fd);
-    unlink(w->temp);
-    free_writer(w);
-}
-
 en_status wt_file_write(const char *path, const wt_part *parts, size_t count, en_error *e)
 {
     wt_writer w;
     EN_TRY(wt_writer_open(path, &w, e));
     en_status status = EN_OK;
     for (size_t i = 0; i < count && status == EN_OK; i++) status = wt_writer_put(&w, parts[i].bytes, parts[i].size, e);
-    if (status == EN_OK) return wt_writer_commit(&w, e);
-    wt_writer_abort(&w);
-    return status;
+    return wt_writer_end(&w, status, e);
 }

@@ -21,9 +21,8 @@ void wt_file_unmap(wt_file *file); /* {0} is fine */
 /* Reads a file or a pipe to its end, at most max_size bytes. The caller frees *out. */
 en_status wt_file_read(const char *path, size_t max_size, uint8_t **out, size_t *size, en_error *e);
 
-/* Replaces `path` in one step: what is put goes to a temporary file in the same folder, which wt_writer_commit syncs and renames.
- * Afterwards `path` holds either what it held before or all of the new bytes, also after a power failure. After wt_writer_open has
- * succeeded, exactly one of wt_writer_commit and wt_writer_abort follows. */
+/* Replaces `path` in one step: what is put goes to a temporary file in the same folder, which wt_writer_end syncs and renames.
+ * Afterwards `path` holds either what it held before or all of the new bytes, also after a power failure. */
 typedef struct wt_writer {
     int fd;
     char *path, *temp; /* owned */
@@ -32,8 +31,10 @@ typedef struct wt_writer {
 en_status wt_writer_open(const char *path, wt_writer *out, en_error *e);
 en_status wt_writer_put(wt_writer *w, const void *bytes, size_t size, en_error *e);
 en_status wt_writer_rewind(wt_writer *w, en_error *e); /* what is put next replaces the file's beginning */
-en_status wt_writer_commit(wt_writer *w, en_error *e);
-void wt_writer_abort(wt_writer *w);
+
+/* Must follow once wt_writer_open has succeeded. `status` is how writing went: unless EN_OK, the temporary file is removed and the
+ * status returned. */
+en_status wt_writer_end(wt_writer *w, en_status status, en_error *e);
 
 typedef struct wt_part {
     const void *bytes;

@@ -62,6 +62,9 @@ void wt_row_major(const int64_t *dim, int rank, int64_t *stride);
 typedef char wt_shown[80];
 const char *wt_show(const void *text, size_t size, wt_shown out);
 
+/* The order of two texts that have no NUL at their end, as strcmp would say it. */
+int wt_compare_texts(const char *a, size_t a_size, const char *b, size_t b_size);
+
 /* ---- pickle.c: what torch.save wrote, without running it ---- */
 
 typedef struct wt_pickle_text { /* a part of the pickle's bytes */

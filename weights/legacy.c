@@ -24,11 +24,7 @@ typedef struct reader {
     } *place;
 } reader;
 
-static int compare_texts(wt_pickle_text a, wt_pickle_text b)
-{
-    int order = memcmp(a.at, b.at, a.size < b.size ? a.size : b.size);
-    return order ? order : (a.size > b.size) - (a.size < b.size);
-}
+static int compare_texts(wt_pickle_text a, wt_pickle_text b) { return wt_compare_texts(a.at, a.size, b.at, b.size); }
 
 static int compare_storages(const void *a, const void *b)
 {

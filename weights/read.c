@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 /* Converts n elements that lie `step` bytes apart to float32. The file's data need not be aligned. */
 static void convert(wt_dtype dtype, const uint8_t *data, ptrdiff_t step, size_t n, float *out)
@@ -49,15 +48,18 @@ static const wt_file *mapping_of(const wt_store *store, const uint8_t *at)
     return store->map.bytes && at >= store->map.bytes && at < store->map.bytes + store->map.size ? &store->map : NULL;
 }
 
-/* Gives the pages of this part of a mapping back. They are clean pages of a file: whoever needs one again, another thread or a
- * neighbouring tensor, gets it again from the system's cache, so rounding outwards is right, and leaves nothing behind. */
+/* Gives the pages of this part of a mapping back, and those around it that a page fault brings along. They are clean pages of a file:
+ * whoever needs one again, another thread or a neighbouring tensor, gets it again from the system's cache, so rounding outwards is
+ * right, and leaves nothing behind. */
 void wt_release(const wt_store *store, const uint8_t *from, const uint8_t *to)
 {
+    enum { AROUND = 2 << 20 }; /* what Linux reads at once and, since 6.18, maps at once */
     const wt_file *map = mapping_of(store, from);
     if (!map) return;
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t start = (size_t)(from - map->bytes) / page * page, end = (size_t)(to - map->bytes);
-    (void)!madvise((void *)(map->bytes + start), end - start, MADV_DONTNEED);
+    size_t start = (size_t)(from - map->bytes), end = (size_t)(to - map->bytes);
+    start -= ((uintptr_t)from % AROUND < start ? (uintptr_t)from % AROUND : start);
+    end += AROUND - (uintptr_t)to % AROUND;
+    (void)!madvise((void *)(map->bytes + start), (end < map->size ? end : map->size) - start, MADV_DONTNEED);
 }
 
 /* The tensor with axes of size 1 dropped and neighbours merged where one continues the other; dense tensors get rank 0 or 1. */

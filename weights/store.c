@@ -34,6 +34,12 @@ const char *wt_show(const void *text, size_t size, wt_shown out)
     return out;
 }
 
+int wt_compare_texts(const char *a, size_t a_size, const char *b, size_t b_size)
+{
+    int order = memcmp(a, b, a_size < b_size ? a_size : b_size);
+    return order ? order : (a_size > b_size) - (a_size < b_size);
+}
+
 int64_t wt_shape_elements(const int64_t *dim, int rank)
 {
     int64_t product = 1, elements = 1; /* product: without the zeros */

@@ -56,12 +56,12 @@ static en_status round_values(const wt_output *t, size_t first, size_t count, vo
 {
     const uint8_t *in = values;
     uint8_t *out = values;
+    const int to_f16 = t->dtype == WT_F16, infinity = to_f16 ? 0x7C00 : 0x7F80;
     for (size_t i = 0; i < count; i++) {
         float value;
         memcpy(&value, in + 4 * i, sizeof value);
-        uint16_t half = t->dtype == WT_F16 ? wt_to_f16(value) : wt_to_bf16(value);
-        float back = t->dtype == WT_F16 ? wt_from_f16(half) : wt_from_bf16(half);
-        if (isfinite(value) && !isfinite(back))
+        uint16_t half = to_f16 ? wt_to_f16(value) : wt_to_bf16(value);
+        if ((half & 0x7FFF) == infinity && isfinite(value))
             return en_fail(e, EN_E_NONFINITE, "tensor '%s': element %zu, %g, is too large for %s", t->name, first + i, (double)value,
                            wt_dtype_name(t->dtype));
         memcpy(out + 2 * i, &half, sizeof half);
@@ -164,13 +164,7 @@ en_status wt_write_safetensors(const char *path, const wt_output *tensors, size_
     size_t size;
     en_status status = make_header(order, count, metadata, &header, &size, e);
     if (status == EN_OK) status = wt_writer_open(path, &w, e);
-    if (status == EN_OK) {
-        status = put_file(&w, order, count, header, size, e);
-        if (status == EN_OK)
-            status = wt_writer_commit(&w, e);
-        else
-            wt_writer_abort(&w);
-    }
+    if (status == EN_OK) status = wt_writer_end(&w, put_file(&w, order, count, header, size, e), e);
     free(header);
     free(order);
     return status;

@@ -138,16 +138,10 @@ static en_status read_entry(const wt_zip *a, const directory *d, size_t *at, wt_
     return find_data(a, d, n, local, e);
 }
 
-static int compare_names(const char *a, size_t a_size, const char *b, size_t b_size)
-{
-    int order = memcmp(a, b, a_size < b_size ? a_size : b_size);
-    return order ? order : (a_size > b_size) - (a_size < b_size);
-}
-
 static int compare_entries(const void *a, const void *b)
 {
     const wt_zip_entry *x = a, *y = b;
-    return compare_names(x->name, x->name_size, y->name, y->name_size);
+    return wt_compare_texts(x->name, x->name_size, y->name, y->name_size);
 }
 
 static int compare_places(const void *a, const void *b)
@@ -201,8 +195,8 @@ wt_zip_entry *wt_zip_find(const wt_zip *zip, wt_pickle_text folder, const char *
         size_t middle = low + (high - low) / 2;
         wt_zip_entry *n = &zip->entry[middle];
         size_t shared = n->name_size < folder.size ? n->name_size : folder.size;
-        int order = compare_names(folder.at, folder.size, n->name, shared);
-        if (order == 0) order = compare_names(name, name_size, n->name + shared, n->name_size - shared);
+        int order = wt_compare_texts(folder.at, folder.size, n->name, shared);
+        if (order == 0) order = wt_compare_texts(name, name_size, n->name + shared, n->name_size - shared);
         if (order == 0) return n;
         if (order < 0)
             high = middle;

@@ -417,16 +417,17 @@ static en_status conv2d_shape(en_node *n, const en_shape *const in[], en_error *
 typedef struct depthwise_blob {
     en_graph *g;
     const en_node *w;
-    const geometry *m;
+    geometry m;
 } depthwise_blob;
 
-static en_status make_depthwise(void *arg, float *data, en_error *e)
+static en_status make_depthwise(const void *arg, int piece, float *data, en_error *e)
 {
+    (void)piece;
     const depthwise_blob *b = arg;
     float *rows = en_alloc_floats(en_floats(&b->w->shape));
     if (!rows) return en_fail(e, EN_E_NOMEM, "%s: out of memory", b->w->key);
     en_status status = en_params_read(en_params_of(b->g), b->w->key, &b->w->shape, 0, en_count(&b->w->shape), rows, e);
-    if (status == EN_OK) pack_depthwise(b->m, rows, data);
+    if (status == EN_OK) pack_depthwise(&b->m, rows, data);
     free(rows);
     return status;
 }
@@ -438,8 +439,8 @@ static en_status conv2d_prepare(en_graph *g, en_node *n, en_error *e)
     if (!m.depthwise) return panels_prepare(g, n, &m.form, e);
     char name[512];
     snprintf(name, sizeof name, "%s/depthwise", w->key);
-    depthwise_blob b = {g, w, &m};
-    return en_params_blob(en_params_of(g), name, packed_floats(&m), make_depthwise, &b, &n->prepared, e);
+    const depthwise_blob b = {g, w, m};
+    return en_params_blob(en_params_of(g), &(en_blob){name, packed_floats(&m), 1, make_depthwise, &b, sizeof b}, &n->prepared, e);
 }
 
 const en_op en_op_conv2d = {"conv2d", conv2d_shape, conv2d_prepare, conv2d_fwd, conv2d_jvp, conv2d_vjp, conv2d_dvjp, EN_AFFINE, 1, 1u << 1, KN_NONE};

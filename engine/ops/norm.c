@@ -170,8 +170,9 @@ typedef struct affine_blob {
     const en_node *n;
 } affine_blob;
 
-static en_status make_affine(void *arg, float *data, en_error *e)
+static en_status make_affine(const void *arg, int piece, float *data, en_error *e)
 {
+    (void)piece;
     const affine_blob *b = arg;
     const float *in[EN_MAX_INPUTS];
     size_t padded = (size_t)en_blocks(b->n->shape.dim[1]) * EN_LANES;
@@ -192,8 +193,8 @@ static en_status batch_norm_prepare(en_graph *g, en_node *n, en_error *e)
 {
     char name[512];
     snprintf(name, sizeof name, "%s/affine", en_node_at(g, n->in[GAMMA])->key);
-    affine_blob b = {g, n};
-    return en_params_blob(en_params_of(g), name, n->scratch, make_affine, &b, &n->prepared, e);
+    const affine_blob b = {g, n};
+    return en_params_blob(en_params_of(g), &(en_blob){name, n->scratch, 1, make_affine, &b, sizeof b}, &n->prepared, e);
 }
 
 const en_op en_op_batch_norm = {"batch_norm", batch_norm_shape, batch_norm_prepare, batch_norm_fwd, batch_norm_jvp, batch_norm_vjp, batch_norm_dvjp,

@@ -27,6 +27,13 @@ static en_params *params_of(atomic_int *reads)
     return p;
 }
 
+/* A batch of one plain parameter. */
+static en_status plain(en_params *p, const char *key, const en_shape *shape, const float **out, en_error *e)
+{
+    en_params_begin(p);
+    return en_params_end(p, NULL, en_params_plain(p, key, shape, out, e), e);
+}
+
 TEST(a_plain_parameter_is_read_once_and_padded_with_zeros)
 {
     atomic_int reads = 0;
@@ -34,8 +41,8 @@ TEST(a_plain_parameter_is_read_once_and_padded_with_zeros)
     en_shape s = en_plain(2, (int[]){3, 7});
     const float *a, *b;
     en_error e = {0};
-    CHECK_OK(en_params_plain(p, "fc.weight", &s, &a, &e), e);
-    CHECK_OK(en_params_plain(p, "fc.weight", &s, &b, &e), e);
+    CHECK_OK(plain(p, "fc.weight", &s, &a, &e), e);
+    CHECK_OK(plain(p, "fc.weight", &s, &b, &e), e);
     CHECK(a == b && reads == 1 && en_params_bytes(p) == 32 * sizeof(float));
     for (int i = 0; i < 32; i++) CHECK(a[i] == (i < 21 ? (float)i : 0));
     en_params_free(p);
@@ -54,29 +61,41 @@ TEST(a_run_of_elements_comes_straight_from_the_source)
     en_params_free(p);
 }
 
+/* ---- batches ---- */
+
+enum { FLOATS = 1000, PIECES = 10 };
+
 typedef struct race {
     en_params *params;
     atomic_int made, wrong;
 } race;
 
-static en_status make_slowly(void *arg, float *data, en_error *e)
+/* A tenth of the numbers 0, 1, .. */
+static en_status make_tenth(const void *arg, int piece, float *data, en_error *e)
 {
     (void)e;
-    race *r = arg;
+    race *r = *(race *const *)arg;
     r->made++;
-    for (int i = 0; i < 1000; i++) data[i] = (float)i;
+    for (int i = 0; i < FLOATS / PIECES; i++) data[piece * FLOATS / PIECES + i] = (float)(piece * FLOATS / PIECES + i);
     return EN_OK;
+}
+
+static en_status ask_for(race *r, const char *name, const float **out, en_error *e)
+{
+    return en_params_blob(r->params, &(en_blob){name, FLOATS, PIECES, make_tenth, &r, sizeof r}, out, e);
 }
 
 static void ask(void *arg, int job, int worker)
 {
     (void)worker;
     race *r = arg;
-    const float *data;
+    const float *data = NULL;
     char name[32];
     en_error e = {0};
     snprintf(name, sizeof name, "blob %d/form", job % 3);
-    if (en_params_blob(r->params, name, 1000, make_slowly, r, &data, &e) != EN_OK || data[999] != 999) r->wrong = 1;
+    en_params_begin(r->params);
+    en_status status = ask_for(r, name, &data, &e);
+    if (en_params_end(r->params, NULL, status, &e) != EN_OK || data[0] != 0 || data[FLOATS - 1] != FLOATS - 1) r->wrong = 1;
 }
 
 TEST(a_blob_is_made_once_however_many_threads_ask)
@@ -87,8 +106,73 @@ TEST(a_blob_is_made_once_however_many_threads_ask)
     en_error e = {0};
     CHECK_OK(en_pool_new(8, &pool, &e), e);
     en_parallel(pool, 300, ask, &r);
-    CHECK(r.made == 3 && !r.wrong);
-    CHECK(en_params_bytes(r.params) == 3 * 1000 * sizeof(float));
+    CHECK(r.made == 3 * PIECES && !r.wrong);
+    CHECK(en_params_bytes(r.params) == 3 * FLOATS * sizeof(float));
+    en_pool_free(pool);
+    en_params_free(r.params);
+}
+
+TEST(a_batch_makes_what_it_was_asked_for_once_in_pieces_on_every_thread)
+{
+    enum { ASKED = 40 };
+    atomic_int reads = 0;
+    race r = {.params = params_of(&reads)};
+    const float *data[ASKED] = {NULL}, *again = NULL;
+    char name[32];
+    en_pool *pool;
+    en_error e = {0};
+    CHECK_OK(en_pool_new(4, &pool, &e), e);
+    en_params_begin(r.params);
+    for (int i = 0; i < ASKED; i++) {
+        snprintf(name, sizeof name, "blob %d", i % 30); /* the last ten are there already */
+        CHECK_OK(ask_for(&r, name, &data[i], &e), e);
+    }
+    CHECK(r.made == 0 && !data[0]);
+    CHECK_OK(en_params_end(r.params, pool, EN_OK, &e), e);
+    CHECK(r.made == 30 * PIECES);
+    for (int i = 0; i < ASKED; i++) {
+        CHECK(data[i] && (uintptr_t)data[i] % 64 == 0 && (i < 30 || data[i] == data[i - 30]));
+        for (int k = 0; k < FLOATS; k++) CHECK(data[i][k] == (float)k);
+    }
+    en_params_begin(r.params);
+    CHECK_OK(ask_for(&r, "blob 7", &again, &e), e);
+    CHECK(again == data[7]); /* one that exists is given at once */
+    CHECK_OK(en_params_end(r.params, pool, EN_OK, &e), e);
+    CHECK(r.made == 30 * PIECES);
+    en_pool_free(pool);
+    en_params_free(r.params);
+}
+
+static en_status fail_from_third(const void *arg, int piece, float *data, en_error *e)
+{
+    (void)arg, (void)data;
+    return piece < 3 ? EN_OK : en_fail(e, EN_E_FORMAT, "piece %d is bad", piece);
+}
+
+TEST(a_batch_that_fails_leaves_nothing_and_tells_the_first_failure)
+{
+    atomic_int reads = 0;
+    race r = {.params = params_of(&reads)};
+    const float *good = NULL, *bad = NULL;
+    en_pool *pool;
+    en_error e = {0};
+    CHECK_OK(en_pool_new(4, &pool, &e), e);
+    for (int i = 0; i < 20; i++) {
+        en_params_begin(r.params);
+        CHECK_OK(ask_for(&r, "good", &good, &e), e);
+        CHECK_OK(en_params_blob(r.params, &(en_blob){"bad", 10, 50, fail_from_third, &i, sizeof i}, &bad, &e), e);
+        CHECK_FAILS(en_params_end(r.params, pool, EN_OK, &e), e, EN_E_FORMAT, "piece 3 is bad");
+        CHECK(en_params_bytes(r.params) == 0 && !good && !bad);
+    }
+    en_params_begin(r.params);
+    CHECK_OK(ask_for(&r, "good", &good, &e), e);
+    CHECK(en_params_end(r.params, pool, EN_E_ARG, &e) == EN_E_ARG); /* whoever asked found something wrong */
+    CHECK(en_params_bytes(r.params) == 0 && !good);
+    ask(&r, 0, 0);
+    CHECK(!r.wrong && en_params_bytes(r.params) == FLOATS * sizeof(float));
+    en_params_begin(r.params);
+    en_status status = en_params_blob(r.params, &(en_blob){"blob 0/form", 5, 1, make_tenth, &r, sizeof r}, &bad, &e);
+    CHECK_FAILS(en_params_end(r.params, NULL, status, &e), e, EN_E_ARG, "wanted with 5 numbers, is there with 1000");
     en_pool_free(pool);
     en_params_free(r.params);
 }
@@ -101,7 +185,7 @@ TEST(a_source_that_fails_is_asked_again_and_its_message_comes_through)
     const float *data;
     for (int i = 0; i < 2; i++) {
         en_error e = {0};
-        CHECK_FAILS(en_params_plain(p, "missing.bias", &s, &data, &e), e, EN_E_FORMAT, "there is no tensor missing.bias");
+        CHECK_FAILS(plain(p, "missing.bias", &s, &data, &e), e, EN_E_FORMAT, "there is no tensor missing.bias");
     }
     CHECK(en_params_bytes(p) == 0);
     en_params_free(p);

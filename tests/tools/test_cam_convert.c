@@ -3,9 +3,11 @@
 #include "nets/nets.h"
 #include "tests/nets/checkpoint.h"
 #include "tests/tools/start.h"
+#include "tools/convert.h"
 #include "weights/camw.h"
 #include "weights/file.h"
 
+#include <glob.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +34,16 @@ static void enter_convert(const char *prefix)
     CHECK_OK(wt_save_safetensors("m.safetensors", c.array, c.count + 1, NULL, &e), e);
     for (size_t i = 0; i < c.count; i++) c.array[i].name = plain[i];
     t_checkpoint_free(&c);
+}
+
+/* Half a file is hidden, and named .PROCESS-N.tmp. */
+static int temporary_files(void)
+{
+    glob_t found;
+    int status = glob(".*.tmp", 0, NULL, &found), n = status ? 0 : (int)found.gl_pathc;
+    CHECK(!status || status == GLOB_NOMATCH);
+    globfree(&found);
+    return n;
 }
 
 static wt_store *opened(const char *path)
@@ -85,7 +97,7 @@ TEST(a_checkpoint_is_recognised_and_converted_with_all_its_bits)
     RUN(verify, 0, "--verify", "m.camw");
     CHECK(!strcmp(verify.out, "m.camw: all 262 checksums are right\n"));
     forget(&verify);
-    CHECK(count_files(".", ".", ".tmp") == 0);
+    CHECK(temporary_files() == 0);
 }
 
 TEST(the_same_input_gives_the_same_file)
@@ -123,29 +135,41 @@ TEST(half_precision_is_for_tensors_of_several_axes)
 }
 
 /* w' = w gamma / sqrt(var + eps), b' = beta - mean gamma / sqrt(var + eps), and a batch norm that only adds b'. */
+static void check_fold(const wt_store *before, const wt_store *after, const char *conv, const char *norm)
+{
+    static const char *const leaves[] = {"weight", "bias", "running_mean", "running_var"};
+    char key[64];
+    size_t n, c;
+    float *in[4], *out[4];
+    snprintf(key, sizeof key, "%s.weight", conv);
+    float *w = values_of(before, key, &n), *folded = values_of(after, key, &n);
+    for (int k = 0; k < 4; k++) {
+        snprintf(key, sizeof key, "%s.%s", norm, leaves[k]);
+        in[k] = values_of(before, key, &c), out[k] = values_of(after, key, &c);
+    }
+    for (size_t i = 0; i < n; i++) {
+        size_t k = i / (n / c);
+        double scale = (double)in[0][k] / sqrt((double)in[3][k] + (double)1e-5f);
+        CHECK_MSG(fabs((double)folded[i] - (double)w[i] * scale) <= 2e-7 * fabs((double)w[i] * scale), "%s, element %zu", conv, i);
+        CHECK(fabs((double)out[1][k] - ((double)in[1][k] - (double)in[2][k] * scale)) <= 1e-6);
+        CHECK(out[0][k] == 1 && out[2][k] == 0 && out[3][k] + 1e-5f == 1);
+    }
+    for (int k = 0; k < 4; k++) free(in[k]), free(out[k]);
+    free(w), free(folded);
+}
+
 TEST(batch_norms_fold_into_the_convolutions_before_them)
 {
     enter_convert("");
     RUN(o, 0, "-n", "mobilenet_v2", "--fold-bn", "-o", "m.camw", "m.safetensors");
     forget(&o);
     wt_store *a = opened("m.safetensors"), *b = opened("m.camw");
-    size_t n, c;
-    float *w = values_of(a, "features.0.0.weight", &n), *folded = values_of(b, "features.0.0.weight", &n);
-    float *gamma = values_of(a, "features.0.1.weight", &c), *beta = values_of(a, "features.0.1.bias", &c);
-    float *mean = values_of(a, "features.0.1.running_mean", &c), *var = values_of(a, "features.0.1.running_var", &c);
-    float *one = values_of(b, "features.0.1.weight", &c), *shift = values_of(b, "features.0.1.bias", &c);
-    float *zero = values_of(b, "features.0.1.running_mean", &c), *rest = values_of(b, "features.0.1.running_var", &c);
-    for (size_t i = 0; i < n; i++) {
-        size_t k = i / (n / c);
-        double scale = (double)gamma[k] / sqrt((double)var[k] + (double)1e-5f);
-        CHECK(fabs((double)folded[i] - (double)w[i] * scale) <= 1e-7 * fabs((double)w[i] * scale) + 1e-30);
-        CHECK(fabs((double)shift[k] - ((double)beta[k] - (double)mean[k] * scale)) <= 1e-6);
-        CHECK(one[k] == 1 && zero[k] == 0 && rest[k] + 1e-5f == 1);
-    }
+    check_fold(a, b, "features.0.0", "features.0.1");
+    check_fold(a, b, "features.18.0", "features.18.1"); /* read in several pieces */
+    size_t n;
     float *same = values_of(b, "classifier.1.weight", &n), *before = values_of(a, "classifier.1.weight", &n);
     CHECK(!memcmp(same, before, n * sizeof *same));
-    float *const all[] = {w, folded, gamma, beta, mean, var, one, shift, zero, rest, same, before};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+    free(same), free(before);
     wt_close(a), wt_close(b);
 }
 
@@ -177,7 +201,7 @@ TEST(what_was_not_meant_is_refused)
     REFUSES(3, "missing: cannot open", "-n", "auto", "-o", "m.camw", "missing");
     REFUSES(3, "m.safetensors: not a .camw file", "--verify", "m.safetensors");
     REFUSES(1, "cannot create", "-n", "auto", "-o", "no/such/m.camw", "m.safetensors");
-    CHECK(!exists("m.camw"));
+    CHECK(!exists("m.camw") && temporary_files() == 0);
     wt_store *store = opened("m.safetensors");
     uint64_t bytes;
     char sha[65];
@@ -243,6 +267,24 @@ TEST(a_conversion_reports_itself_in_json)
     wt_close(store);
 }
 
+TEST(class_names_and_preprocessing_stay_with_a_camw)
+{
+    enter_convert("");
+    FILE *f = fopen("classes", "w");
+    CHECK(f != NULL);
+    for (int i = 0; i < 1000; i++) fprintf(f, i % 2 ? "class %d\n" : "id%d\tclass\r\n", i);
+    fclose(f);
+    RUN(a, 0, "-n", "auto", "-o", "a.camw", "m.safetensors", "--classes", "classes", "--preprocess", "64x32:bilinear");
+    RUN(b, 0, "-n", "auto", "--dtype", "f16", "-o", "b.camw", "a.camw");
+    wt_store *store = opened("b.camw");
+    const wt_metadata *m = wt_metadata_of(store);
+    CHECK(m->class_count == 1000 && !strcmp(m->classes[7].name, "class 7") && !*m->classes[7].id);
+    CHECK(!strcmp(m->classes[8].id, "id8") && !strcmp(m->classes[8].name, "class"));
+    CHECK(m->preprocess->width == 64 && m->preprocess->height == 32 && !strcmp(m->origins[0].name, "a.camw"));
+    wt_close(store);
+    forget(&a), forget(&b);
+}
+
 TEST(checkpoints_in_parts_are_converted_together)
 {
     enter_convert("");
@@ -260,4 +302,19 @@ TEST(checkpoints_in_parts_are_converted_together)
     CHECK(wt_metadata_of(parts)->origin_count == 2 && !strcmp(wt_metadata_of(parts)->origins[1].name, "2.safetensors"));
     wt_close(parts), wt_close(store);
     free(t);
+}
+
+TEST(an_interrupted_conversion_leaves_nothing_behind)
+{
+    static volatile sig_atomic_t stop;
+    convert_plan plan;
+    en_error e;
+    enter_convert("");
+    wt_store *store = opened("m.safetensors");
+    CHECK_OK(convert_plan_make(store, &(convert_options){"auto", NULL, NULL, WT_F32, &stop}, &plan, &e), e);
+    stop = 1;
+    CHECK_FAILS(wt_camw_write("m.camw", &(wt_metadata){.net = ""}, plan.output, plan.count, &e), e, EN_E_CANCELLED, "interrupted");
+    CHECK(!exists("m.camw") && temporary_files() == 0 && plan.count == 262);
+    convert_plan_free(&plan);
+    wt_close(store);
 }

@@ -99,3 +99,21 @@ TEST(a_packed_entry_must_be_what_its_directory_says)
         patch(archive.local[0] + 30 + 7, 'x', 1);
     });
 }
+
+TEST(what_is_unpacked_counts_together)
+{
+    static t_text npy;
+    static const uint8_t zeros[200000];
+    en_error e;
+    for (int more = 0; more < 2; more++) {
+        archive = (t_zip){0};
+        put_npy(&npy, "|u1", "False", "(200000,)", zeros, sizeof zeros);
+        add_packed("a.npy", npy.byte, npy.size);
+        size_t used = npy.size;
+        add_packed("b.npy", npy.byte, npy.size);
+        t_zip_end(&archive);
+        patch(archive.central[1] + 24, (64 << 20) + 16 * archive.file.size - used + (size_t)more, 4);
+        CHECK_FAILS(t_try_bytes(archive.file.byte, archive.file.size, &e), e, EN_E_FORMAT, more ? "'b.npy': unpacks to far more" : "zip: entry 'b.npy'");
+        CHECK(more || !strstr(e.text, "bomb"));
+    }
+}

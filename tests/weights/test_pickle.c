@@ -2,11 +2,13 @@
 /* torch.save's archives, built here byte by byte: a zip writer, a pickle writer, and what must be refused. */
 #include "tests/test.h"
 #include "tests/weights/archive.h"
+#include "weights/file.h"
 #include "weights/store.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Opens a copy that ends where its allocation ends, so that reading past it is seen. The store and *copy are the caller's. */
 static en_status open_copy(const uint8_t *bytes, size_t n, uint8_t **copy, wt_store **store, en_error *e)
@@ -141,6 +143,51 @@ TEST(weights_wrapped_in_a_training_checkpoint_are_found)
     CHECK_FAILS(wt_read(store, wt_find(store, "fc.weight"), 0, 1, got, &e), e, EN_E_ARG, "'fc.weight' is int64");
     wt_close(store);
     free(copy);
+}
+
+/* {"model": {"w" at 0}, "model_ema": {"model": {"w" at 4}}, "epoch": 9} */
+static void put_training_checkpoint(t_text *p, const char *average)
+{
+    p->size = 0;
+    T_PUT(p, "\x80\x02}(");
+    t_put_string(p, "model");
+    T_PUT(p, "}");
+    t_put_view(p, &(t_view){"w", "FloatStorage", "0", 24, 0, 1, {1}, {1}});
+    t_put_string(p, average);
+    T_PUT(p, "}");
+    t_put_string(p, "model");
+    T_PUT(p, "}");
+    t_put_view(p, &(t_view){"w", "FloatStorage", "0", 24, 4, 1, {1}, {1}});
+    T_PUT(p, "s");
+    t_put_string(p, "epoch");
+    T_PUT(p, "K\x09u.");
+}
+
+TEST(the_moving_average_of_the_weights_is_read_if_it_is_wanted)
+{
+    static const char *const names[] = {"model_ema", "state_dict_ema", "ema", "optimizer"};
+    static t_text p;
+    char path[] = "/tmp/ema-XXXXXX";
+    int fd = mkstemp(path);
+    CHECK(fd >= 0 && !close(fd));
+    for (int i = 0; i < 4; i++)
+        for (int ema = 0; ema < 2; ema++) {
+            wt_store *store;
+            en_error e;
+            float got;
+            put_training_checkpoint(&p, names[i]);
+            CHECK_OK(try_pickle(&p, &e), e);
+            CHECK_OK(wt_file_write(path, &(wt_part){archive.file.byte, archive.file.size}, 1, &e), e);
+            if (ema && i == 3) {
+                CHECK_FAILS(wt_open_all((const char *[]){path}, 1, ema, &store, &e), e, EN_E_FORMAT, "no moving average");
+                continue;
+            }
+            CHECK_OK(wt_open_all((const char *[]){path}, 1, ema, &store, &e), e);
+            CHECK_OK(wt_read(store, wt_find(store, "w"), 0, 1, &got, &e), e);
+            CHECK_MSG(got == (ema ? 4 : 0), "%s, %d: %g", names[i], ema, (double)got);
+            wt_close(store);
+        }
+    unlink(path);
 }
 
 TEST(a_pickle_that_would_run_something_is_refused_by_name_and_offset)

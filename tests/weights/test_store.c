@@ -312,6 +312,29 @@ TEST(a_large_tensor_is_read_without_staying_in_memory)
     remove_all((const char *[]){"f", NULL});
 }
 
+/* A fault maps a whole large page of the system's cache: many small tensors must not add up to the file. */
+TEST(many_small_tensors_are_read_without_staying_in_memory)
+{
+    enum { COUNT = 2000, SIZE = 8192 };
+    static wt_array arrays[COUNT];
+    static char names[COUNT][8];
+    en_error e;
+    wt_store *store;
+    float *x = calloc(SIZE, sizeof *x), got;
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(names[i], sizeof names[i], "t%d", i);
+        arrays[i] = (wt_array){names[i], WT_F32, 1, {SIZE}, x};
+    }
+    CHECK_OK(wt_save_safetensors(in_folder("f"), arrays, COUNT, NULL, &e), e);
+    CHECK_OK(wt_open(in_folder("f"), &store, &e), e);
+    long before = resident_bytes();
+    for (size_t i = 0; i < COUNT; i++) CHECK_OK(wt_read(store, wt_at(store, i), SIZE / 2, 1, &got, &e), e);
+    CHECK_MSG(resident_bytes() - before < 8 << 20, "%ld bytes stay resident", resident_bytes() - before);
+    wt_close(store);
+    free(x);
+    remove_all((const char *[]){"f", NULL});
+}
+
 TEST(a_real_checkpoint_has_the_same_bits_in_both_formats)
 {
     wt_store *pth, *safetensors;
