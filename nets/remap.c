@@ -2,13 +2,14 @@
 /* Renaming: a list of entries goes through the steps of remap.h, one loop over its names each. */
 #include "nets/remap.h"
 
+#include "nets/layouts.h"
 #include "weights/file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_KEY = 256 /* longer names are nobody's layout */, MAX_MAP = 1 << 24 };
+enum { MAX_MAP = 1 << 24 };
 
 static int starts_with(const char *text, const char *start) { return !strncmp(text, start, strlen(start)); }
 
@@ -172,24 +173,6 @@ static en_status unwrap(names *n, en_error *e)
     return EN_OK;
 }
 
-/* Microsoft's files and timm's up to 0.6: patch merging at the end of stages 0 to 2, and another name for the classifier. */
-static void old_swin(const char *name, char out[MAX_KEY])
-{
-    int stage, end = 0;
-    if (sscanf(name, "layers.%1d.downsample.%n", &stage, &end) == 1 && end)
-        snprintf(out, MAX_KEY, "layers.%d.downsample.%s", stage + 1, name + end);
-    else if (starts_with(name, "head.") && !starts_with(name, "head.fc."))
-        snprintf(out, MAX_KEY, "head.fc.%s", name + 5);
-}
-
-/* A layout has a tensor that no other layout has, and a rule for names; `out` holds the name as it is. */
-static const struct {
-    const char *sign;
-    void (*rule)(const char *name, char out[MAX_KEY]);
-} layouts[] = {
-    {"layers.0.downsample.reduction.weight", old_swin},
-};
-
 static int has(const names *n, const char *name)
 {
     for (size_t i = 0; i < n->view.count; i++)
@@ -197,18 +180,27 @@ static int has(const names *n, const char *name)
     return 0;
 }
 
+/* A row-major [O, C, h, w] as [O, C*h*w]. */
+static void flatten(wt_tensor *t)
+{
+    if (t->rank != 4 || t->stride[3] != 1 || t->stride[2] != t->dim[3] || t->stride[1] != t->dim[2] * t->dim[3]) return;
+    t->dim[1] *= t->dim[2] * t->dim[3];
+    t->stride[1] = 1;
+    t->rank = 2;
+}
+
 static en_status apply_layout(names *n, en_error *e)
 {
-    enum { LAYOUTS = sizeof layouts / sizeof *layouts };
-    int which = 0;
-    while (which < LAYOUTS && !has(n, layouts[which].sign)) which++;
-    for (size_t i = 0; which < LAYOUTS && i < n->view.count; i++) {
-        const char *name = n->view.entry[i].tensor.name;
-        char out[MAX_KEY];
-        if (n->state[i] == FINAL || strlen(name) >= MAX_KEY / 2) continue;
-        snprintf(out, sizeof out, "%s", name);
-        layouts[which].rule(name, out);
+    const net_layout *layout;
+    for (int i = 0; (layout = net_layout_at(i)) && !has(n, layout->sign);) i++;
+    for (size_t i = 0; layout && i < n->view.count; i++) {
+        wt_tensor *t = &n->view.entry[i].tensor;
+        char out[NET_MAX_KEY];
+        if (n->state[i] == FINAL || strlen(t->name) >= NET_MAX_KEY / 2) continue;
+        snprintf(out, sizeof out, "%s", t->name);
+        layout->rename(t->name, out);
         EN_TRY(rename_entry(n, i, out, "", e));
+        if (layout->flat && starts_with(out, layout->flat)) flatten(t);
     }
     return EN_OK;
 }

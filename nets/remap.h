@@ -6,7 +6,7 @@
  *     --map         what the user's file says about a tensor is final
  *     --strip       the user's prefix is taken off where a name has it
  *     wrappers      module. model. backbone. _orig_mod. are taken off while every name has them
- *     layouts       Microsoft's and old timm's Swin; others of remap.c
+ *     layouts       other libraries' names for these networks (nets/layouts.c)
  *
  * Two tensors that would get one name are an error that tells both. */
 #ifndef NETS_REMAP_H

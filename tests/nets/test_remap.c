@@ -130,6 +130,61 @@ TEST(old_layouts_of_swin_are_understood)
     for (int i = 0; i < 4; i++) expect_net(store_of(nets[i], 1000, old_swin), NULL, nets[i], 1000);
 }
 
+TEST(layouts_of_other_libraries_are_understood)
+{
+    static const struct {
+        const char *sign, *theirs, *ours;
+    } cases[] = {
+        {"features.1.0.attn.qkv.weight", "features.0.2.bias", "patch_embed.norm.bias"},
+        {"features.1.0.attn.qkv.weight", "features.5.11.mlp.3.weight", "layers.2.blocks.11.mlp.fc2.weight"},
+        {"features.1.0.attn.qkv.weight", "features.6.reduction.weight", "layers.3.downsample.reduction.weight"},
+        {"features.1.0.attn.qkv.weight", "features.7.1.norm1.bias", "layers.3.blocks.1.norm1.bias"},
+        {"features.1.0.attn.qkv.weight", "head.bias", "head.fc.bias"},
+        {"encoder.layers.encoder_layer_0.ln_1.weight", "class_token", "cls_token"},
+        {"encoder.layers.encoder_layer_0.ln_1.weight", "encoder.layers.encoder_layer_11.self_attention.in_proj_weight", "blocks.11.attn.qkv.weight"},
+        {"encoder.layers.encoder_layer_0.ln_1.weight", "encoder.layers.encoder_layer_3.mlp.linear_2.bias", "blocks.3.mlp.fc2.bias"},
+        {"encoder.layers.encoder_layer_0.ln_1.weight", "encoder.layers.encoder_layer_3.mlp.3.bias", "blocks.3.mlp.fc2.bias"},
+        {"blocks.0.0.se.conv_reduce.weight", "blocks.0.0.conv_pw.weight", "features.1.0.block.2.0.weight"},
+        {"blocks.0.0.se.conv_reduce.weight", "blocks.4.2.se.conv_expand.bias", "features.5.2.block.2.fc2.bias"},
+        {"blocks.0.0.se.conv_reduce.weight", "conv_head.weight", "features.8.0.weight"},
+        {"blocks.0.0.conv_dw.weight", "blocks.0.0.bn2.running_var", "features.1.conv.2.running_var"},
+        {"blocks.0.0.conv_dw.weight", "blocks.5.2.bn3.bias", "features.16.conv.3.bias"},
+        {"blocks.0.0.conv_dw.weight", "bn2.weight", "features.18.1.weight"},
+        {"pre_logits.fc1.weight", "pre_logits.fc2.bias", "classifier.3.bias"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        wt_store *s = calloc(1, sizeof *s);
+        net_view view;
+        en_error e;
+        s->path = strdup("made up");
+        s->size = (size_t)1 << 40;
+        add(s, cases[i].sign, 1, (int[]){3});
+        add(s, cases[i].theirs, 1, (int[]){3});
+        CHECK_OK(net_view_open(s, NULL, &view, &e), e);
+        CHECK_MSG(net_view_find(&view, cases[i].ours), "%s is %s or %s", cases[i].theirs, view.entry[0].tensor.name, view.entry[1].tensor.name);
+        net_view_close(&view);
+        wt_close(s);
+    }
+}
+
+TEST(a_convolution_over_a_whole_map_is_a_linear_layer)
+{
+    wt_store *s = calloc(1, sizeof *s);
+    net_view view;
+    en_error e;
+    s->path = strdup("made up");
+    s->size = (size_t)1 << 40;
+    add(s, "pre_logits.fc1.weight", 4, (int[]){6, 5, 2, 3});
+    add(s, "pre_logits.fc2.weight", 4, (int[]){6, 5, 2, 3}); /* not row-major: stays as it is, and will not fit */
+    for (int i = 0, step = 1; i < 4; step *= (int)s->tensor[0].dim[3 - i++]) s->tensor[0].stride[3 - i] = step;
+    CHECK_OK(net_view_open(s, NULL, &view, &e), e);
+    const wt_tensor *t = &net_view_find(&view, "classifier.0.weight")->tensor;
+    CHECK(t->rank == 2 && t->dim[0] == 6 && t->dim[1] == 30 && t->stride[0] == 30 && t->stride[1] == 1);
+    CHECK(net_view_find(&view, "classifier.3.weight")->tensor.rank == 4);
+    net_view_close(&view);
+    wt_close(s);
+}
+
 static void renamed(const char *key, char out[256])
 {
     snprintf(out, 256, !strncmp(key, "fc.", 3) ? "my.head%s" : !strncmp(key, "layer4.", 7) ? "my.top%s" : "my.%s",
