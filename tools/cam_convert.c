@@ -13,7 +13,7 @@
 #include <string.h>
 
 enum { EXIT_DONE, EXIT_SOME_FAILED, EXIT_USAGE, EXIT_WEIGHTS, EXIT_NONFINITE = 5, EXIT_MEMORY, EXIT_INTERRUPTED = 130 };
-enum { MAX_ORIGINS = 64 };
+enum { MAX_ORIGINS = 1025 }; /* a sharded checkpoint has at most 1024 files and an index */
 
 typedef struct options {
     const char *net, *out, *to, *dtype, *map, *strip, *allow_missing, *classes, *preprocess, *sha256;
@@ -56,7 +56,7 @@ typedef struct conversion {
     convert_plan plan;
     wt_metadata metadata;
     wt_preprocess preprocess;
-    wt_origin origins[MAX_ORIGINS];
+    wt_origin origins[MAX_ORIGINS]; /* 90 kB on the stack of main */
     char sha256[MAX_ORIGINS][65];
     wt_class *classes; /* metadata.class_count of them */
     char *labels;      /* the texts in them */
@@ -107,11 +107,14 @@ static int hex_prefix(const char *digits, const char *prefix)
 static en_status note_origins(conversion *c, en_error *e)
 {
     const char *path;
+    uint64_t bytes;
+    char sha256[65];
     int n = 0;
-    for (; (path = n < MAX_ORIGINS ? wt_file_at(c->store, (size_t)n, &c->origins[n].bytes, c->sha256[n]) : NULL); n++) {
+    for (; (path = wt_file_at(c->store, (size_t)n, &bytes, sha256)); n++) {
         const char *slash = strrchr(path, '/');
-        c->origins[n].name = slash ? slash + 1 : path;
-        c->origins[n].sha256 = c->sha256[n];
+        if (n == MAX_ORIGINS) return en_fail(e, EN_E_LIMIT, "%s: more than %d files", c->paths[0], MAX_ORIGINS);
+        memcpy(c->sha256[n], sha256, sizeof sha256);
+        c->origins[n] = (wt_origin){slash ? slash + 1 : path, bytes, c->sha256[n]};
     }
     c->metadata.origins = c->origins;
     c->metadata.origin_count = n;
