@@ -57,6 +57,7 @@ enum { CAM_MAX_LAYERS = EN_MAX_CUTS, CAM_SEEDS = 8 /* pairs in one reverse pass 
 struct cam_ctx {
     const cam_net *net;
     en_pool *pool;
+    int exact;           /* CAM_EXACT                       */
     net_model model;     /* finished, for the input's size and the layers below */
     int n, height, width;
     net_model tail;      /* of cam_tail: the same, for another batch */

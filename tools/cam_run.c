@@ -347,7 +347,7 @@ static int prepare(run *r)
     cam_error e = {0};
     int code = open_net(r);
     if (code) return code;
-    cam_options co = {sizeof co, r->o.threads < INT32_MAX ? (int32_t)r->o.threads : INT32_MAX};
+    cam_options co = {.size = sizeof co, .threads = r->o.threads < INT32_MAX ? (int32_t)r->o.threads : INT32_MAX};
     cam_status status = cam_ctx_new(r->net, &co, &r->ctx, &e);
     if (status) return fail(status == CAM_E_ARG ? EXIT_WEIGHTS : exit_code(status, EXIT_SOME_FAILED), e.text);
     if (r->o.out) status = bundle_open(r->o.out, r->o.force, &r->bundle, &e);
