@@ -5,7 +5,7 @@
  *
  * A matrix product whose left side is read in place: no im2col. Where there is padding, a band of rows that fits the second-level cache is
  * copied with a border of zeros into the worker's scratch. It is bilinear in x and w, so the four rules are the same product with
- * other arguments. One channel per group (depthwise) has a kernel of its own. */
+ * other arguments. One channel per group (depthwise), and 4 or 8, have a kernel of their own; many a 3 x 3 window multiplies less (winograd.h). */
 #include "engine/ops.h"
 #include "engine/ops/panels.h"
 #include "engine/ops/winograd.h"
