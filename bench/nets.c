@@ -19,7 +19,7 @@ static int open_subject(const char *name, const bench_options *o, subject *s)
 {
     *s = (subject){0};
     if (cam_net_open(name, o->weights ? o->weights : "seeded", &s->net, &s->e) ||
-        cam_ctx_new(s->net, &(cam_options){sizeof(cam_options), (int32_t)o->threads}, &s->ctx, &s->e) ||
+        cam_ctx_new(s->net, &(cam_options){.size = sizeof(cam_options), .threads = (int32_t)o->threads}, &s->ctx, &s->e) ||
         cam_image_tensor(s->net, "seeded-image:1", &s->image, &s->e))
         return fprintf(stderr, "cam_bench: %s\n", s->e.text), 0;
     return 1;

@@ -66,7 +66,7 @@ static en_status by_differences(check *k, en_error *e)
     net_model m;
     EN_TRY(net_model_build(c->net->arch, c->net->classes, POINTS, c->height, c->width, c->net->params, &m, e));
     en_cut(m.graph, &k->layer->ref, 1);
-    en_status status = en_graph_finish(m.graph, &(en_options){.pool = c->pool, .seeds = 1, .first_order = 1, .tail_only = 1}, e);
+    en_status status = en_graph_finish(m.graph, &(en_options){.pool = c->pool, .exact = c->exact, .seeds = 1, .first_order = 1, .tail_only = 1}, e);
     if (status == EN_OK) run_differences(k, m.graph, m.logits);
     net_model_free(&m);
     return status;

@@ -17,6 +17,7 @@ cam_status cam_ctx_new(const cam_net *net, const cam_options *options, cam_ctx *
     cam_ctx *c = *out = calloc(1, sizeof *c);
     if (!c) return en_fail(e, EN_E_NOMEM, "context: out of memory");
     c->net = net;
+    c->exact = options && options->flags & CAM_EXACT;
     en_status status = net->params ? EN_OK : en_fail(e, EN_E_ARG, "%s: opened without weights, so it cannot run", net->arch->name);
     if (status == EN_OK) status = en_pool_new(options ? options->threads : 0, &c->pool, e);
     if (status != EN_OK) {
@@ -87,7 +88,7 @@ en_status cam_fit_graph(cam_ctx *c, cam_input in, const cam_site_layer *layers, 
         *l = layers[i];
         l->cut = en_cut(c->model.graph, &l->ref, 1);
     }
-    en_status status = en_graph_finish(c->model.graph, &(en_options){.pool = c->pool, .seeds = seeds, .first_order = first_order}, e);
+    en_status status = en_graph_finish(c->model.graph, &(en_options){.pool = c->pool, .exact = c->exact, .seeds = seeds, .first_order = first_order}, e);
     if (status != EN_OK) {
         net_model_free(&c->model);
         return status;
@@ -173,7 +174,7 @@ en_status cam_fit_tail(cam_ctx *c, const cam_site_layer *l, int n, en_error *e)
     net_model_free(&c->tail);
     EN_TRY(net_model_build(c->net->arch, c->net->classes, n, c->height, c->width, c->net->params, &c->tail, e));
     en_cut(c->tail.graph, &l->ref, 1);
-    en_status status = en_graph_finish(c->tail.graph, &(en_options){.pool = c->pool, .tail_only = 1}, e);
+    en_status status = en_graph_finish(c->tail.graph, &(en_options){.pool = c->pool, .exact = c->exact, .tail_only = 1}, e);
     if (status != EN_OK) net_model_free(&c->tail);
     c->tail_layer = l->ref;
     c->tail_n = n;

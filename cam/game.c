@@ -114,7 +114,7 @@ static en_status build_sum(region_game *r, en_ref sum, int n, net_model *model, 
     EN_TRY(net_model_build(c->net->arch, c->net->classes, n, c->height, c->width, c->net->params, model, e));
     en_cut(model->graph, &r->layer->ref, 1);
     en_cut(model->graph, &sum, 1);
-    en_status status = en_graph_finish(model->graph, &(en_options){.pool = c->pool, .tail_only = 1}, e);
+    en_status status = en_graph_finish(model->graph, &(en_options){.pool = c->pool, .exact = c->exact, .tail_only = 1}, e);
     if (status != EN_OK) net_model_free(model);
     return status;
 }

@@ -77,6 +77,7 @@ struct cam_ctx {
     cam_ctx *inner;      /* for methods that explain other inputs; made when first wanted */
     net_model model;     /* finished, for the input's size and the layers below */
     int seeds, first_order;
+    int exact;           /* CAM_EXACT */
     int n, height, width;
     net_model tail;      /* of cam_tail: the same, for another batch */
     en_ref tail_layer;

@@ -80,7 +80,7 @@ static void mask_of(const float *a, int h, int w, int height, int width, double 
 static en_status fit_masks(cam_ctx *c, net_model *model, en_error *e)
 {
     EN_TRY(net_model_build(c->net->arch, c->net->classes, MASKS, c->height, c->width, c->net->params, model, e));
-    en_status status = en_graph_finish(model->graph, &(en_options){.pool = c->pool}, e);
+    en_status status = en_graph_finish(model->graph, &(en_options){.pool = c->pool, .exact = c->exact}, e);
     if (status != EN_OK) net_model_free(model);
     return status;
 }

@@ -142,7 +142,10 @@ typedef struct cam_ctx cam_ctx;
 typedef struct cam_options {
     uint32_t size;   /* sizeof(cam_options) */
     int32_t threads; /* 0: one per usable processor */
+    uint32_t flags;  /* CAM_EXACT                   */
 } cam_options;
+
+enum { CAM_EXACT = 1 }; /* every convolution as its formula says, without Winograd's, which multiplies less and rounds somewhat more */
 
 CAM_API cam_status cam_ctx_new(const cam_net *net, const cam_options *options, cam_ctx **out, cam_error *e); /* options may be NULL */
 CAM_API void cam_ctx_free(cam_ctx *ctx);

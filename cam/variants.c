@@ -24,6 +24,7 @@ static en_status need_inner(cam_ctx *c, en_error *e)
     c->inner->net = c->net;
     c->inner->pool = c->pool;
     c->inner->outer = c;
+    c->inner->exact = c->exact;
     return EN_OK;
 }
 

@@ -29,7 +29,7 @@ typedef struct options {
     const char *net, *weights, *names, *map, *strip, *tensor, *methods, *utility, *layers, *classes, *out, *json, *dump, *preprocess, *colormap;
     const char *smooth, *contrast, *shapley, *error, *check;
     long topk, threads, seed, samples, budget;
-    int force, strict, quiet, list_nets, list_methods, list_utilities, list_layers, help, version;
+    int exact, force, strict, quiet, list_nets, list_methods, list_utilities, list_layers, help, version;
 } options;
 
 /* clang-format off */
@@ -64,6 +64,7 @@ static const opt_row rows[] = {
     {OPT_TEXT,     0,   "colormap",     "C",             "viridis (default), jet", AT(colormap)},
     {OPT_HEADING,  0,   NULL,           NULL,            "running", 0},
     {OPT_COUNT,    't', "threads",      "N",             "default: one per processor", AT(threads)},
+    {OPT_FLAG,     0,   "exact",        NULL,            "no convolution with fewer multiplications and larger rounding errors", AT(exact)},
     {OPT_FLAG,     0,   "force",        NULL,            "write into a folder that is not empty", AT(force)},
     {OPT_FLAG,     0,   "strict",       NULL,            "a map that is blank or constant is a failure (exit 5)", AT(strict)},
     {OPT_FLAG,     'q', "quiet",        NULL,            "nothing on stderr but errors", AT(quiet)},
@@ -449,7 +450,8 @@ static int prepare(run *r)
     cam_error e = {0};
     int code = tell_weights(r);
     if (code) return code;
-    cam_options co = {sizeof co, r->o.threads < INT32_MAX ? (int32_t)r->o.threads : INT32_MAX};
+    cam_options co = {sizeof co, r->o.threads < INT32_MAX ? (int32_t)r->o.threads : INT32_MAX, r->o.exact ? CAM_EXACT : 0};
+    r->checks.flags = co.flags;
     cam_status status = cam_ctx_new(r->net, &co, &r->ctx, &e);
     if (status) return fail(status == CAM_E_ARG ? EXIT_WEIGHTS : exit_code(status, EXIT_SOME_FAILED), e.text);
     if (r->o.out) status = bundle_open(r->o.out, r->o.force, &r->bundle, &e);

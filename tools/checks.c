@@ -103,7 +103,7 @@ static int count_differences(const cam_net *net, cam_ctx *a, int image, cam_ctx 
 static cam_status check_repro(checks *c, const cam_net *net, cam_ctx *ctx, cam_input in, int image, const request_list *list, const cam_result *results,
                               FILE *out, wt_json_writer *json, cam_error *e)
 {
-    cam_options o = {sizeof o, c->threads == 1 ? 2 : 1};
+    cam_options o = {sizeof o, c->threads == 1 ? 2 : 1, c->flags};
     cam_result *again = calloc((size_t)list->count, sizeof *again);
     cam_status status = again ? CAM_OK : en_fail((en_error *)e, EN_E_NOMEM, "check: out of memory");
     cam_input one = {in.nchw + (size_t)image * 3 * (size_t)in.height * (size_t)in.width, 1, in.height, in.width};

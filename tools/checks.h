@@ -12,7 +12,8 @@
 typedef struct checks {
     int hvp;     /* the product H A found in other ways       */
     int repro;   /* the same again with another number of threads, bit for bit */
-    int threads; /* of the run                                */
+    int threads;    /* of the run                                */
+    uint32_t flags; /* of its context                            */
     cam_ctx *other; /* with another number, made when first wanted */
     int failed;
 } checks;

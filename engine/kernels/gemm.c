@@ -42,12 +42,13 @@ INLINE void tile(const kn_gemm *g, const span *s, const float *a, const float *b
             }
         }
     }
+    const kn_epilogue e = g->epilogue; /* which no store can change */
     UNROLL for (int i = 0; i < MR; i++)
         UNROLL for (int j = 0; j < NV * VN; j++) {
             float *to = c + i * g->c_row + j / VN * g->c_panel + j % VN * VW;
             vf x = acc[i][j];
             if (!s->first) x = v_load(to) + x; /* the sum of the chains before */
-            if (s->last) x = finish(&g->epilogue, x, o + (size_t)(j * VW), to - g->c, i < biased);
+            if (s->last) x = finish(&e, x, o + (size_t)(j * VW), to - g->c, i < biased);
             v_store(to, x);
         }
 }
@@ -125,11 +126,19 @@ static void look_ahead(const kn_gemm *g, span *s, int panel, int panels)
     if (g->ahead) s->ahead = g->ahead, s->ahead_step = g->ahead_step, s->ahead_count = g->ahead_count;
 }
 
+/* n things in as few equal parts as hold at most `most` each: how many in a part. */
+static int part(int n, int most)
+{
+    int parts = (n + most - 1) / most;
+    return (n + parts - 1) / parts;
+}
+
 void KN(gemm)(const kn_gemm *g)
 {
     /* A residual that is the output itself must not be overwritten by parked sums: then one pass covers everything. */
-    int in_place = g->epilogue.residual == g->c, block = in_place ? g->depth : KN_CHAIN;
-    int whole_taps = in_place ? g->taps : g->depth < KN_CHAIN ? KN_CHAIN / g->depth : 1;
+    int in_place = g->epilogue.residual == g->c, whole = in_place || g->depth <= KN_CHAIN;
+    int whole_taps = in_place ? g->taps : whole ? part(g->taps, KN_CHAIN / g->depth) : 1;
+    int block = whole ? g->depth : 16 * part((g->depth + 15) / 16, KN_CHAIN / 16);
     for (int panel = 0, width = 0; panel < g->panels; panel += widths[width].panels) {
         while (widths[width].panels > g->panels - panel) width++;
         span s = {.first = 1};

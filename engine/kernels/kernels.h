@@ -26,11 +26,12 @@ typedef struct kn_epilogue {
  *                                                       * b[run * b_run + o / 16 * b_panel + (t * depth + k) * 16 + o % 16]
  *     c[run * c_run + row * c_row + o / 16 * c_panel + o % 16] = epilogue(sum)
  *
- * A sum is cut into chains of fused multiply-adds in the order of (t, k), each of as many whole taps as fit KN_CHAIN steps, or of KN_CHAIN
- * steps of one tap; the chains' sums are added up in order. Tile sizes do not show in it: that makes results independent of vector width,
- * batch and threads. Short chains are for accuracy, as the rounding error of a chain grows with its length (6144 steps in Swin-L). Only
- * where the residual is the output itself there is one chain. `biased` of the epilogue counts the rows of each run. */
-enum { KN_CHAIN = 128 };
+ * A sum is cut into as few chains of fused multiply-adds, in the order of (t, k), as there can be if none has more than KN_CHAIN steps: of whole
+ * taps where these are short (so many as make equal chains), of equal numbers of channel blocks where they are longer than KN_CHAIN. The
+ * chains' sums are added up in order. Tile sizes do not show in it: that makes results independent of vector width, batch and threads. Short
+ * chains are for accuracy, as the rounding error of a chain grows with its length (6144 steps in Swin-L). Only where the residual is the
+ * output itself there is one chain. `biased` of the epilogue counts the rows of each run. */
+enum { KN_CHAIN = 144 };
 typedef struct kn_gemm {
     const float *a;
     ptrdiff_t a_run, a_row, a_block;
@@ -64,11 +65,15 @@ typedef struct kn_gemm_t {
     ptrdiff_t gx_row, gx_block;
 } kn_gemm_t;
 
-/* Depthwise convolution of one channel block of one image: x [h][w][16], weights [kh][kw][16], y [p][q][16]. The epilogue's channel
- * pointers begin at this block; its `biased` is 1 or 0. */
+/* Convolution of one channel block of one image, depthwise or in groups of 4 or 8 channels: x [h][w][16], weights [group][kh][kw][16], y [p][q][16],
+ *
+ *     sum[o] = sum over c < group, ky, kx of  x[..][o / group * group + c] * weights[c][ky][kx][o]
+ *
+ * one chain in that order. The epilogue's channel pointers begin at this block; its `biased` is 1 or 0. */
 typedef struct kn_depthwise {
     const float *x, *weights;
     float *y;
+    int group; /* channels in a group: 1, 4 or 8 */
     int h, w, p, q, kh, kw, stride_h, stride_w, pad_h, pad_w;
     kn_epilogue epilogue;
 } kn_depthwise;
@@ -95,15 +100,15 @@ typedef struct kn_tiles {
     size_t tap;
 } kn_tiles;
 
-/* The transform of filters, and at once the product for a few tiles: one chain of multiply-adds, depth <= KN_CHAIN,
+/* The transform of filters, and at once the product for at most KN_FEW tiles: one chain of multiply-adds, depth <= KN_CHAIN,
  *
- *     m[tap * m_tap + i * 16 + o] = (add ? m : 0) + sum over k < depth of  u[tap][k][o] * v[tap * v_tap + k / 16 * v_block + i * 16 + k % 16] */
+ *     m[tap * m_tap + i * 16 + o] = (add ? m : 0) + sum over k < depth of  u[tap][k][o] * v[k / 16][tap][i][k % 16],  v [depth / 16][36][KN_FEW][16] */
+enum { KN_FEW = 16 };
 typedef struct kn_winograd {
     int depth, tiles;
     const float *w;
     size_t w_tap;
     const float *v;
-    size_t v_tap, v_block;
     float *m;
     size_t m_tap;
     int add;
@@ -125,6 +130,7 @@ typedef struct kn_matmul {
  * activate: y = f(x), slope = f'(x), curvature = f''(x) over n floats (a multiple of 16); outputs may be NULL; in place allowed. */
 typedef struct kn_table {
     const char *name; /* of the instruction set */
+    int few;          /* tiles up to which winograd_product is faster than winograd_filter and gemm */
 #define KERNEL(name, arguments) void(*name) arguments;
 #include "engine/kernels/kernels.def"
 #undef KERNEL

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The table of this instruction set's kernels. */
 #include "engine/kernels/kernels.h"
+#include "engine/kernels/vec.h"
 
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
@@ -8,6 +9,7 @@
 extern const kn_table KN(table);
 const kn_table KN(table) = {
     .name = TEXT(ISA),
+    .few = VW == 16 ? KN_FEW : 4,
 #define KERNEL(kernel, arguments) .kernel = KN(kernel),
 #include "engine/kernels/kernels.def"
 #undef KERNEL

@@ -74,11 +74,46 @@ INLINE vf v_fma(vf a, vf b, vf c)
 #endif
 }
 
+/* Lanes j .. j+VW-1 of a pixel x of 16 channels in groups of 4 or 8: each lane gets number `channel` of its group. */
+INLINE vf v_group(const float *x, int j, int group, int channel)
+{
+#if defined __AVX512F__
+    const vi lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return (vf)_mm512_permutexvar_ps((__m512i)((lanes & -group) + channel), (__m512)v_load(x + j));
+#elif defined __AVX2__ && defined __FMA__
+    const vi lanes = {0, 1, 2, 3, 4, 5, 6, 7};
+    return (vf)_mm256_permutevar8x32_ps((__m256)v_load(x + j), (__m256i)((lanes & -group) + channel));
+#else
+    return v_set(x[(j & -group) + channel]);
+#endif
+}
+
 /* mask ? a : b for each lane; the mask is what a comparison of two vectors gives. */
 INLINE vf v_sel(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
 
-/* max(x, 0) and min(max(x, 0), 6); NaN stays NaN. */
-INLINE vf v_relu(vf x) { return (vf)((vi)x & ~(x < v_set(0))); }
-INLINE vf v_relu6(vf x) { return v_sel(x > v_set(6), v_set(6), v_relu(x)); }
+/* x > bound ? x : bound and x < bound ? x : bound; NaN stays NaN. x86 returns its second operand where one is NaN or both are zero. */
+INLINE vf v_max(float bound, vf x)
+{
+#if defined __AVX512F__
+    return (vf)_mm512_max_ps((__m512)v_set(bound), (__m512)x);
+#elif defined __AVX2__ && defined __FMA__
+    return (vf)_mm256_max_ps((__m256)v_set(bound), (__m256)x);
+#else
+    return v_sel(x < v_set(bound), v_set(bound), x);
+#endif
+}
+INLINE vf v_min(float bound, vf x)
+{
+#if defined __AVX512F__
+    return (vf)_mm512_min_ps((__m512)v_set(bound), (__m512)x);
+#elif defined __AVX2__ && defined __FMA__
+    return (vf)_mm256_min_ps((__m256)v_set(bound), (__m256)x);
+#else
+    return v_sel(x > v_set(bound), v_set(bound), x);
+#endif
+}
+
+INLINE vf v_relu(vf x) { return v_max(0, x); }
+INLINE vf v_relu6(vf x) { return v_min(6, v_max(0, x)); }
 
 #endif

@@ -99,20 +99,17 @@ INLINE void filter_row(const float *const row[R], ptrdiff_t w_tap, const int a, 
 }
 
 /* Points (a, 0 .. 5) of some tiles, up to 16 input channels. w, v: the first of them. Weights needed soon are fetched, a part in each row. */
-INLINE void point_row_block(const float *w, ptrdiff_t w_tap, const float *v, ptrdiff_t v_tap, const int a, const int tiles, int steps, vf sum[T][FEW])
+INLINE void point_row_block(const float *w, ptrdiff_t w_tap, const float *v, const int a, const int tiles, int steps, vf sum[T][FEW])
 {
-    const float *row[R] = {w, w + 3 * w_tap, w + 6 * w_tap}, *low = v, *high = v + 3 * v_tap;
-    for (int k = 0; k < steps; k++, low++, high++) {
+    const float *row[R] = {w, w + 3 * w_tap, w + 6 * w_tap};
+    for (int k = 0; k < steps; k++, v++) {
         vf t[R], u[T];
         filter_row(row, w_tap, a, t);
         filter_1d(t, u);
         __builtin_prefetch(row[a / R] + a % R * w_tap + STEPS * 16);
         if (a < R) __builtin_prefetch(row[2] + a * w_tap + STEPS * 16);
         UNROLL for (int b = 0; b < T; b++)
-            UNROLL for (int n = 0; n < tiles; n++) {
-                float x = (b < 3 ? low : high)[b % 3 * v_tap + n * 16];
-                sum[b][n] = v_fma(v_set(x), u[b], sum[b][n]);
-            }
+            UNROLL for (int n = 0; n < tiles; n++) sum[b][n] = v_fma(v_set(v[(b * KN_FEW + n) * 16]), u[b], sum[b][n]);
         UNROLL for (int r = 0; r < R; r++) row[r] += 16;
     }
 }
@@ -126,8 +123,8 @@ INLINE void point_row(const kn_winograd *g, const int a, const int tiles, int i,
         UNROLL for (int n = 0; n < tiles; n++)
             sum[b][n] = k ? v_load(chain + (b * FEW + n) * VW) : v_set(0);
     for (int c = 0; c < steps; c += 16)
-        point_row_block(g->w + (k + c) * 16 + j, (ptrdiff_t)g->w_tap, g->v + (size_t)(a * T) * g->v_tap + (size_t)((k + c) / 16) * g->v_block + i * 16,
-                        (ptrdiff_t)g->v_tap, a, tiles, steps - c < 16 ? steps - c : 16, sum);
+        point_row_block(g->w + (k + c) * 16 + j, (ptrdiff_t)g->w_tap, g->v + (((k + c) / 16 * T + a) * T * KN_FEW + i) * 16, a, tiles,
+                        steps - c < 16 ? steps - c : 16, sum);
     UNROLL for (int b = 0; b < T; b++)
         UNROLL for (int n = 0; n < tiles; n++) {
             float *m = g->m + (size_t)(a * T + b) * g->m_tap + (i + n) * 16 + j;
@@ -229,8 +226,10 @@ INLINE void output_tile(const kn_tiles *g, const float *m, const kn_epilogue *e,
     }
 }
 
-void KN(winograd_output)(const kn_tiles *g, const float *m, const kn_epilogue *e, float *y)
+void KN(winograd_output)(const kn_tiles *given, const float *m, const kn_epilogue *epilogue, float *y)
 {
+    const kn_tiles tiles = *given, *g = &tiles; /* which no store can change */
+    const kn_epilogue local = *epilogue, *e = &local;
     for (int i = 0; i < g->count; i++, m += 16) {
         int p = (g->first + i) / g->columns * M, q = (g->first + i) % g->columns * M;
         for (int j = 0; j < 16; j += VW) output_tile(g, m + j, e, y, p, q, j);

@@ -5,7 +5,7 @@
  *
  * A matrix product whose left side is read in place: no im2col. Where there is padding, a band of rows that fits the second-level cache is
  * copied with a border of zeros into the worker's scratch. It is bilinear in x and w, so the four rules are the same product with
- * other arguments. One channel per group (depthwise) has a kernel of its own. */
+ * other arguments. One channel per group (depthwise), and 4 or 8, have a kernel of their own; many a 3 x 3 window multiplies less (winograd.h). */
 #include "engine/ops.h"
 #include "engine/ops/panels.h"
 #include "engine/ops/winograd.h"
@@ -21,12 +21,15 @@ enum {
     JOBS = 16,              /* wanted at least, so that threads can share evenly  */
     CHUNK = 4,              /* panels that a job takes at least: the widest tile  */
     MAX_TAPS = 1024,        /* largest window, in pixels                          */
+    MAX_GROUP = 8,          /* channels of a group, */
+    MAX_GROUP_TAPS = 25,    /* and its window, for which there is a kernel        */
     MAX_PAD = 1 << 16
 };
 
 typedef struct geometry {
     int c, h, w, o, p, q, r, s, stride_h, stride_w, pad_h, pad_w;
     int blocks, depthwise;
+    int group;              /* channels per group where a block's outputs read that block alone and there is a kernel for it; otherwise 0 */
     size_t x_image, y_image; /* floats */
     panel_form form;
 } geometry;
@@ -38,8 +41,10 @@ static geometry geometry_of(const en_node *n, const en_shape *x, const en_shape 
 {
     const en_attr *a = &n->attr;
     geometry m = {x->dim[1], x->dim[2], x->dim[3], n->shape.dim[1], n->shape.dim[2], n->shape.dim[3], window(w, 0), window(w, 1),
-                  a->stride[0], a->stride[1], a->pad[0], a->pad[1], en_blocks(x->dim[1]), 0, en_image_floats(x), en_image_floats(&n->shape), {0}};
+                  a->stride[0], a->stride[1], a->pad[0], a->pad[1], en_blocks(x->dim[1]), 0, 0, en_image_floats(x), en_image_floats(&n->shape), {0}};
     m.depthwise = a->groups > 1 && a->groups == m.c && a->groups == m.o;
+    int group = m.c / a->groups;
+    if (m.depthwise || (m.c == m.o && (group == 4 || group == MAX_GROUP) && m.c % EN_LANES == 0 && m.r * m.s <= MAX_GROUP_TAPS)) m.group = group;
     m.form = panels_for(m.o, m.c, a->groups, m.r * m.s);
     return m;
 }
@@ -83,6 +88,7 @@ typedef struct forward_job {
     float *y;
     const float *residual;
     int bands, rows, chunks;
+    int ready[EN_MAX_THREADS]; /* the band that a worker has a copy of, or -1 */
 } forward_job;
 
 static kn_epilogue epilogue_of(const forward_job *j, int image)
@@ -94,12 +100,13 @@ static kn_epilogue epilogue_of(const forward_job *j, int image)
     return e;
 }
 
-/* Copies the rows of the padded input that output rows p0 .. p0+rows-1 read: [C/16][height][width][16]. */
-static void copy_band(const geometry *m, const float *x, int p0, int rows, float *band)
+/* Copies the rows of the padded input that output rows p0 .. p0+rows-1 read: [C/16][height][width][16], of which channel blocks b0 .. b1-1. */
+static void copy_band(const geometry *m, const float *x, int p0, int rows, int b0, int b1, float *band)
 {
     int height = (rows - 1) * m->stride_h + m->r, width = (m->q - 1) * m->stride_w + m->s;
     int left = m->pad_w < width ? m->pad_w : width, inside = m->w < width - left ? m->w : width - left;
-    for (int b = 0; b < m->blocks; b++)
+    band += (ptrdiff_t)b0 * height * width * EN_LANES;
+    for (int b = b0; b < b1; b++)
         for (int i = 0; i < height; i++, band += (ptrdiff_t)width * EN_LANES) {
             int y = p0 * m->stride_h - m->pad_h + i;
             if (y < 0 || y >= m->h) {
@@ -114,7 +121,7 @@ static void copy_band(const geometry *m, const float *x, int p0, int rows, float
 
 static void forward_band(void *arg, int job, int worker)
 {
-    const forward_job *j = arg;
+    forward_job *j = arg;
     const geometry *m = j->m;
     int chunk = job % j->chunks, band = job / j->chunks % j->bands, image = job / j->chunks / j->bands;
     int p0 = band * j->rows, rows = m->p - p0 < j->rows ? m->p - p0 : j->rows;
@@ -124,7 +131,9 @@ static void forward_band(void *arg, int job, int worker)
     const float *a = j->x + (size_t)image * m->x_image;
     if (m->pad_h || m->pad_w) {
         float *copy = j->call->worker_scratch + (size_t)worker * j->call->node->worker_scratch;
-        copy_band(m, a, p0, rows, copy);
+        int dense = m->form.groups == 1, lo = panel_lo(&m->form, first), hi = panel_lo(&m->form, last - 1) + m->form.depth;
+        if (!dense || j->ready[worker] != job / j->chunks) copy_band(m, a, p0, rows, lo / EN_LANES, dense ? m->blocks : en_blocks(hi), copy);
+        j->ready[worker] = job / j->chunks;
         a = copy;
         width = (m->q - 1) * m->stride_w + m->s;
         height = (rows - 1) * m->stride_h + m->r;
@@ -139,7 +148,7 @@ static void forward_band(void *arg, int job, int worker)
                  .b_panel = panel, .c_run = (ptrdiff_t)m->q * EN_LANES, .c_row = EN_LANES, .c_panel = (ptrdiff_t)out, .runs = rows, .rows = m->q};
     for (int o = first; o < last; o += g.panels) {
         size_t at = (size_t)o * out + (size_t)p0 * (size_t)m->q * EN_LANES;
-        g.panels = m->form.groups == 1 ? last - o : 1; /* with groups, each panel reads channels of its own */
+        for (g.panels = 1; o + g.panels < last && panel_lo(&m->form, o + g.panels) == panel_lo(&m->form, o);) g.panels++; /* that read the same channels */
         g.a = a + panel_lo(&m->form, o) / EN_LANES * g.a_block;
         g.b = j->packed + (size_t)o * panel;
         g.c = j->y + (size_t)image * m->y_image + at;
@@ -151,16 +160,28 @@ static void forward_band(void *arg, int job, int worker)
     }
 }
 
-static void forward_depthwise(void *arg, int job, int worker)
+/* Small groups: what the kernel wants of a panel, [group][taps][16], without the zeros where an output does not read a channel. */
+static void group_weights(const geometry *m, const float *panel, float *out)
+{
+    int taps = m->r * m->s;
+    for (int c = 0; c < m->group; c++)
+        for (int t = 0; t < taps; t++)
+            for (int o = 0; o < EN_LANES; o++) out[(c * taps + t) * EN_LANES + o] = panel[(t * EN_LANES + o / m->group * m->group + c) * EN_LANES + o];
+}
+
+/* One channel block, depthwise or in small groups. */
+static void forward_block(void *arg, int job, int worker)
 {
     (void)worker;
     const forward_job *j = arg;
     const geometry *m = j->m;
-    int block = job % m->blocks, image = job / m->blocks;
+    int block = job % m->blocks, image = job / m->blocks, taps = m->r * m->s;
     size_t at = (size_t)block * (size_t)m->p * (size_t)m->q * EN_LANES;
+    float weights[MAX_GROUP * MAX_GROUP_TAPS * EN_LANES];
+    if (m->group > 1) group_weights(m, j->packed + (size_t)block * (size_t)(taps * EN_LANES * EN_LANES), weights);
     kn_depthwise d = {.x = j->x + (size_t)image * m->x_image + (size_t)block * (size_t)m->h * (size_t)m->w * EN_LANES,
-                      .weights = j->packed + (size_t)block * (size_t)(m->r * m->s) * EN_LANES, .y = j->y + (size_t)image * m->y_image + at,
-                      .h = m->h, .w = m->w, .p = m->p, .q = m->q, .kh = m->r, .kw = m->s, .stride_h = m->stride_h, .stride_w = m->stride_w,
+                      .weights = m->group > 1 ? weights : j->packed + (size_t)block * (size_t)taps * EN_LANES, .y = j->y + (size_t)image * m->y_image + at,
+                      .group = m->group, .h = m->h, .w = m->w, .p = m->p, .q = m->q, .kh = m->r, .kw = m->s, .stride_h = m->stride_h, .stride_w = m->stride_w,
                       .pad_h = m->pad_h, .pad_w = m->pad_w, .epilogue = epilogue_of(j, image)};
     if (d.epilogue.bias) d.epilogue.bias += block * EN_LANES;
     if (d.epilogue.scale) d.epilogue.scale += block * EN_LANES, d.epilogue.shift += block * EN_LANES;
@@ -204,8 +225,8 @@ static void convolve(const en_call *c, const float *x, const float *weights, con
 {
     geometry m = geometry_of(c->node, c->in[0], c->in[1]);
     forward_job j = {.m = &m, .call = c, .x = x, .packed = packed_weights(c, &m, weights), .bias = bias, .y = y, .residual = residual};
-    if (m.depthwise) {
-        en_parallel(c->pool, c->images * m.blocks, forward_depthwise, &j);
+    if (m.group) {
+        en_parallel(c->pool, c->images * m.blocks, forward_block, &j);
         return;
     }
     if (is_winograd(&m) && !c->exact) {
@@ -220,6 +241,7 @@ static void convolve(const en_call *c, const float *x, const float *weights, con
     if (j.chunks > most) j.chunks = most;
     int each = ((m.form.panels + j.chunks - 1) / j.chunks + CHUNK - 1) / CHUNK * CHUNK;
     j.chunks = (m.form.panels + each - 1) / each;
+    for (int i = 0; i < EN_MAX_THREADS; i++) j.ready[i] = -1;
     en_parallel(c->pool, c->images * j.bands * j.chunks, forward_band, &j);
 }
 
@@ -409,7 +431,7 @@ static en_status conv2d_shape(en_node *n, const en_shape *const in[], en_error *
     n->shape = en_nchw(x->dim[0], w->dim[0], out[0], out[1]);
     geometry m = geometry_of(n, x, w);
     n->scratch = packed_floats(&m);
-    n->worker_scratch = !m.depthwise && (a->pad[0] || a->pad[1]) ? band_floats(&m) : 0;
+    n->worker_scratch = !m.group && (a->pad[0] || a->pad[1]) ? band_floats(&m) : 0;
     if (is_winograd(&m) && winograd_worker_floats(m.c) > n->worker_scratch) n->worker_scratch = winograd_worker_floats(m.c);
     return EN_OK;
 }

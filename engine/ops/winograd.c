@@ -12,20 +12,21 @@ enum {
     LEAST_CHANNELS = 32, /* with fewer, transforms cost more than they save  */
     LEAST_SIDE = 7,
     TILES = 49,          /* of a job: a map of 28 x 28                      */
-    FEW = 8,             /* tiles for which filters are transformed in registers */
     PANELS = 4,          /* of filters transformed together                 */
-    DEPTH = 64,    /* and their input channels: one chain of the sum  */
+    DEPTH = 64,          /* and their input channels: one chain of the sum  */
     JOBS = 8,            /* wanted at least, so that threads can share evenly */
     PAD = EN_LANES       /* between the arrays of two taps: a distance of a power of two would put them all into the same few lines of the cache */
 };
 
 int winograd_suits(int c, int o, int p, int q) { return c >= LEAST_CHANNELS && o >= LEAST_CHANNELS && p >= LEAST_SIDE && q >= LEAST_SIDE; }
 
-/* Floats between one tap and the next of the transformed input [36][C/16][tiles][16], filters [36][depth][16], product [36][tiles][16]. */
-static size_t input_tap(int c) { return (size_t)en_blocks(c) * TILES * EN_LANES + PAD; }
+/* Floats between one tap and the next of the transformed input, [36][C/16][tiles][16] or for few tiles [C/16][36][tiles][16]; between its
+ * channel blocks; between taps of the filters, [36][depth][16], and of the product, [36][tiles][16]. */
+static size_t input_tap(int c, int few) { return few ? KN_FEW * EN_LANES : (size_t)en_blocks(c) * TILES * EN_LANES + PAD; }
+static ptrdiff_t input_block(int few) { return few ? TAPS * KN_FEW * EN_LANES : TILES * EN_LANES; }
 static const size_t filter_tap = DEPTH * EN_LANES + PAD, product_tap = PANELS * TILES * EN_LANES + PAD;
 
-size_t winograd_worker_floats(int c) { return TAPS * (input_tap(c) + PANELS * filter_tap + product_tap); }
+size_t winograd_worker_floats(int c) { return TAPS * (input_tap(c, 0) + PANELS * filter_tap + product_tap); }
 
 typedef struct plan {
     const winograd *g;
@@ -67,12 +68,12 @@ static void transform_output(const plan *s, const kn_tiles *part, int image, int
 }
 
 /* Panels o .. o+panels-1 of the product, DEPTH channels at a time. */
-static void multiply(const plan *s, int tiles, int o, int panels, const float *v, float *u, float *m)
+static void multiply(const plan *s, int few, int tiles, int o, int panels, const float *v, float *u, float *m)
 {
     static const ptrdiff_t tap;
     const winograd *g = s->g;
     size_t w_tap = (size_t)g->c * EN_LANES;
-    kn_gemm k = {.a_run = (ptrdiff_t)input_tap(g->c), .a_row = EN_LANES, .a_block = TILES * EN_LANES, .tap = &tap, .taps = 1, .b = u, .b_run = filter_tap,
+    kn_gemm k = {.a_run = (ptrdiff_t)input_tap(g->c, few), .a_row = EN_LANES, .a_block = input_block(few), .tap = &tap, .taps = 1, .b = u, .b_run = filter_tap,
                  .b_panel = TAPS * filter_tap, .c = m, .c_run = (ptrdiff_t)product_tap, .c_row = EN_LANES, .c_panel = TILES * EN_LANES, .runs = TAPS, .rows = tiles,
                  .panels = panels, .ahead_step = w_tap, .ahead_count = 9 * panels};
     for (int first = 0; first < g->c; first += DEPTH) {
@@ -80,12 +81,12 @@ static void multiply(const plan *s, int tiles, int o, int panels, const float *v
         k.a = v + first / EN_LANES * k.a_block;
         for (int i = 0; i < panels; i++) {
             const float *w = g->packed + ((size_t)(o + i) * 9 * (size_t)g->c + (size_t)first) * EN_LANES;
-            if (tiles <= FEW)
-                g->call->kernels->winograd_product(&(kn_winograd){k.depth, tiles, w, w_tap, k.a, input_tap(g->c), (size_t)k.a_block, m + i * k.c_panel, product_tap, first > 0});
+            if (few)
+                g->call->kernels->winograd_product(&(kn_winograd){k.depth, tiles, w, w_tap, k.a, m + i * k.c_panel, product_tap, first > 0});
             else
                 g->call->kernels->winograd_filter(k.depth, w, w_tap, u + (size_t)i * k.b_panel, filter_tap);
         }
-        if (tiles <= FEW) continue;
+        if (few) continue;
         k.ahead = g->packed + (first + DEPTH < g->c ? ((size_t)o * 9 * (size_t)g->c + (size_t)(first + DEPTH)) : (size_t)(o + panels) * 9 * (size_t)g->c) * EN_LANES;
         k.epilogue.residual = first ? m : NULL; /* a chain joins those before it */
         g->call->kernels->gemm(&k);
@@ -97,16 +98,16 @@ static void run_job(void *arg, int job, int worker)
     plan *s = arg;
     const winograd *g = s->g;
     int block = job / s->chunks, chunk = job % s->chunks, all = en_blocks(g->o), total = s->per_image * g->call->images;
-    int first = block * TILES, tiles = total - first < TILES ? total - first : TILES;
-    float *v = g->call->worker_scratch + (size_t)worker * g->call->node->worker_scratch, *u = v + TAPS * input_tap(g->c), *m = u + TAPS * PANELS * filter_tap;
-    kn_tiles input = {.h = g->h, .w = g->w, .pad_h = g->pad_h, .pad_w = g->pad_w, .columns = s->columns, .count = tiles, .tap = input_tap(g->c)};
+    int first = block * TILES, tiles = total - first < TILES ? total - first : TILES, few = tiles <= g->call->kernels->few;
+    float *v = g->call->worker_scratch + (size_t)worker * g->call->node->worker_scratch, *u = v + TAPS * input_tap(g->c, 0), *m = u + TAPS * PANELS * filter_tap;
+    kn_tiles input = {.h = g->h, .w = g->w, .pad_h = g->pad_h, .pad_w = g->pad_w, .columns = s->columns, .count = tiles, .tap = input_tap(g->c, few)};
     kn_tiles output = {.h = g->p, .w = g->q, .columns = s->columns, .count = tiles, .tap = product_tap};
     if (s->ready[worker] != block)
-        for (int b = 0; b < en_blocks(g->c); b++) each_image(s, first, b, transform_input, input, v + b * TILES * EN_LANES);
+        for (int b = 0; b < en_blocks(g->c); b++) each_image(s, first, b, transform_input, input, v + b * input_block(few));
     s->ready[worker] = block;
     for (int o = all * chunk / s->chunks, end = all * (chunk + 1) / s->chunks, panels; o < end; o += panels) {
         panels = end - o < PANELS ? end - o : PANELS;
-        multiply(s, tiles, o, panels, v, u, m);
+        multiply(s, few, tiles, o, panels, v, u, m);
         for (int i = 0; i < panels; i++) each_image(s, first, o + i, transform_output, output, m + i * TILES * EN_LANES);
     }
 }

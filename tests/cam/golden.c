@@ -173,7 +173,7 @@ cam_ctx *t_ctx(const cam_net *net, int threads)
 {
     cam_ctx *ctx;
     cam_error e;
-    CHECK_OK(cam_ctx_new(net, &(cam_options){sizeof(cam_options), threads}, &ctx, &e), e);
+    CHECK_OK(cam_ctx_new(net, &(cam_options){.size = sizeof(cam_options), .threads = threads}, &ctx, &e), e);
     return ctx;
 }
 

@@ -201,27 +201,27 @@ static void check_pinned(const char *name, int side, print want)
 
 TEST(mobilenet_v2_has_the_bits_it_always_had)
 {
-    check_pinned("mobilenet_v2", 224, (print){0x7fdd53732f60217e, 0x24a9237e4823975b, 0x3e10456ca26028b6, 0x724b696fc90729fe});
+    check_pinned("mobilenet_v2", 224, (print){0x81005e9ebbc43c75, 0xefa56700f1213f60, 0x6d9bdabd3e8063ea, 0xf811bfb5de539af7});
 }
 
 TEST(vgg16_has_the_bits_it_always_had)
 {
-    check_pinned("vgg16", 64, (print){0x6de01df508104126, 0x2d02aeecf3cae1a0, 0x30b9b704b320eb9a, 0x5ccf459726c518d4});
+    check_pinned("vgg16", 64, (print){0x176ca23891734d9a, 0x535693764ec71016, 0xf11ecbcbecad8a02, 0x689a2b9df98da57c});
 }
 
 TEST(resnext50_has_the_bits_it_always_had)
 {
-    check_pinned("resnext50", 96, (print){0x470dda8c1846744e, 0xabdda03d33f66c36, 0x5a044dffbfcdc3d9, 0x81fcfe56d3e714d9});
+    check_pinned("resnext50", 96, (print){0x2e1e2002bb308973, 0xb8e841dc6e8937b2, 0x42779098070ad061, 0xe3fd9f49b4b0a646});
 }
 
 TEST(efficientnet_b0_has_the_bits_it_always_had)
 {
-    check_pinned("efficientnet_b0", 96, (print){0x498431707a9cac92, 0x3d5a5a3f1941d045, 0x9d554e313b4ba5ec, 0x93f12afe2ba97a48});
+    check_pinned("efficientnet_b0", 96, (print){0x01b9987303e63acd, 0x507402b46cb823c1, 0xde1c7946f78622db, 0xbe309eca819bc423});
 }
 
 TEST(swin_tiny_has_the_bits_it_always_had)
 {
-    check_pinned("swin_tiny", 224, (print){0x3bf0b9fa6ce7927e, 0x8d58f8fed19c9317, 0x2de50c4f0d2adbdd, 0x31769a4c82d45d74});
+    check_pinned("swin_tiny", 224, (print){0xda7f7b8db6feca02, 0x705881d60904256e, 0xf0f9e685c6f54b53, 0xdeba82164ea78da5});
 }
 
 /* ---- fusing ---- */

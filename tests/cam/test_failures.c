@@ -92,7 +92,7 @@ static cam_status explain(bench *b, cam_error *e)
 static cam_status new_context(bench *b, cam_error *e)
 {
     cam_ctx_free(b->ctx);
-    cam_status status = cam_ctx_new(b->net, &(cam_options){sizeof(cam_options), b->threads}, &b->ctx, e);
+    cam_status status = cam_ctx_new(b->net, &(cam_options){.size = sizeof(cam_options), .threads = b->threads}, &b->ctx, e);
     CHECK((status == CAM_OK) == (b->ctx != NULL));
     return status;
 }

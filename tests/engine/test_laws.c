@@ -84,7 +84,7 @@ static void sweep(void (*check)(trial *t, void *arg), void *arg)
 typedef struct setup {
     const char *isa;
     en_pool *pool;
-    int first_seed, seeds, order, utility;
+    int first_seed, seeds, order, utility, exact;
     float *const *direction; /* NULL: dx of the trial */
 } setup;
 
@@ -135,7 +135,7 @@ static machine machine_of(trial *t, const setup *o)
     }
     CHECK(en_cut(m.g, cut, members) == 0);
     en_output(m.g, m.y);
-    CHECK_OK(en_graph_finish(m.g, &(en_options){.isa = o->isa, .pool = o->pool, .seeds = SEEDS}, &e), e);
+    CHECK_OK(en_graph_finish(m.g, &(en_options){.isa = o->isa, .pool = o->pool, .seeds = SEEDS, .exact = o->exact}, &e), e);
     CHECK_MSG(en_same_shape(en_shape_of(m.g, m.y), &t->out), "%s: wrong output shape %s", t_case_text(t->c),
               en_shape_text(en_shape_of(m.g, m.y), (char[64]){0}));
     t_poison(m.g);
@@ -449,6 +449,31 @@ static void check_threads(trial *t, void *arg)
         answer shared = run(t, &(setup){.pool = pools[i], .seeds = SEEDS, .order = 2});
         for (int s = 0; s < SEEDS; s++) check_same_answer(t, &alone, s, &shared, s, 2);
     }
+}
+
+/* Winograd's convolution rounds otherwise than the direct one, to about the same value; and nothing else has two ways. */
+static void check_exact(trial *t, void *arg)
+{
+    int *differ = arg, winograd = 0;
+    answer fast = run(t, &(setup){.seeds = 1, .order = 1}), exact = run(t, &(setup){.seeds = 1, .order = 1, .exact = 1});
+    check_same(t, "gx", fast.inputs, fast.gx[0], exact.gx[0]);
+    double tolerance = rounding(t->c->terms * 2.0, largest(t->outputs, exact.y));
+    for (size_t i = 0; i < t->outputs; i++) {
+        check_near(t, "default", "exact y", (double)fast.y[i], (double)exact.y[i], tolerance);
+        winograd |= fast.y[i] != exact.y[i];
+    }
+    const en_shape *w = &t->c->in[1];
+    int suits = !strcmp(t->c->op, "conv2d") && w->rank == 4 && w->dim[2] == 3 && w->dim[3] == 3 && t->c->attr.groups == 1 && w->dim[0] >= 32 &&
+                w->dim[1] >= 32 && t->out.dim[2] >= 7 && t->out.dim[3] >= 7 && t->c->attr.stride[0] == 1 && t->c->attr.stride[1] == 1;
+    CHECK_MSG(winograd == suits, "%s: the default %s exact", t_case_text(t->c), winograd ? "is not" : "is");
+    *differ += winograd;
+}
+
+TEST(exact_convolutions_differ_where_winograd_is_the_default_and_nowhere_else)
+{
+    int differ = 0;
+    sweep(check_exact, &differ);
+    CHECK(differ > 0);
 }
 
 TEST(any_number_of_threads_gives_the_same_bits)

@@ -131,10 +131,19 @@ static void each_epilogue(const kn_table *k, int rows, void (*try)(const kn_tabl
 
 /* ---- gemm ---- */
 
-/* Chains of KN_CHAIN steps, whole taps where they are short, whose sums are added in order; a residual in place allows but one. */
+static int part(int n, int most)
+{
+    int parts = 1;
+    while (parts * most < n) parts++;
+    return n / parts + (n % parts != 0);
+}
+
+/* Chains of at most KN_CHAIN steps, whole taps where they are short, whose sums are added in order; a residual in place allows but one. */
 static float gemm_sum(const kn_table *k, const kn_gemm *g, int run, int row, int o)
 {
-    int one = g->epilogue.residual == g->c, taps = one ? g->taps : g->depth < KN_CHAIN ? KN_CHAIN / g->depth : 1, length = one ? g->depth : KN_CHAIN;
+    int one = g->epilogue.residual == g->c, taps = g->taps, length = g->depth;
+    if (!one && g->depth <= KN_CHAIN) taps = part(g->taps, KN_CHAIN / g->depth);
+    if (!one && g->depth > KN_CHAIN) taps = 1, length = 16 * part((g->depth + 15) / 16, KN_CHAIN / 16);
     float total = 0, chain = 0;
     for (int t = 0, first = 1; t < g->taps; t++)
         for (int i = 0; i < g->depth; i++) {
@@ -218,7 +227,7 @@ static void try_gemm_epilogue(const kn_table *k, const steps *s)
 
 static void sweep_gemm(const kn_table *k)
 {
-    static const int deep[] = {255, 256, 257, 511, 512, 513, 1023, 1024, 1025, 1040};
+    static const int deep[] = {143, 144, 145, 160, 161, 255, 257, 288, 289, 513, 1024, 1040};
     for (int rows = 1; rows <= 15; rows++)
         for (int panels = 1; panels <= 9; panels++)
             try_gemm(k, 1 + (rows + panels) % 3, rows, panels, 5 + rows, 1 + panels % 3, &plain);
@@ -292,10 +301,11 @@ static void depthwise_reference(const kn_table *k, const kn_depthwise *d, float 
     for (ptrdiff_t i = 0; i < (ptrdiff_t)d->p * d->q * 16; i++) {
         int lane = (int)(i % 16), q = (int)(i / 16) % d->q, p = (int)(i / 16) / d->q;
         float sum = 0;
-        for (int t = 0; t < d->kh * d->kw; t++) {
-            int r = p * d->stride_h - d->pad_h + t / d->kw, s = q * d->stride_w - d->pad_w + t % d->kw;
+        for (int t = 0; t < d->group * d->kh * d->kw; t++) {
+            int c = t / (d->kh * d->kw), tap = t % (d->kh * d->kw), from = lane / d->group * d->group + c;
+            int r = p * d->stride_h - d->pad_h + tap / d->kw, s = q * d->stride_w - d->pad_w + tap % d->kw;
             if (r >= 0 && r < d->h && s >= 0 && s < d->w)
-                sum = multiply_add(k, d->x[(r * d->w + s) * 16 + lane], d->weights[t * 16 + lane], sum);
+                sum = multiply_add(k, d->x[(r * d->w + s) * 16 + from], d->weights[t * 16 + lane], sum);
         }
         y[i] = finish(k, &d->epilogue, sum, (size_t)lane, i, d->epilogue.biased > 0);
     }
@@ -305,9 +315,10 @@ static void depthwise_reference(const kn_table *k, const kn_depthwise *d, float 
 static void try_depthwise(const kn_table *k, kn_depthwise d, const steps *s)
 {
     if (d.h + 2 * d.pad_h < d.kh || d.w + 2 * d.pad_w < d.kw) return;
+    if (!d.group) d.group = 1;
     d.p = (d.h + 2 * d.pad_h - d.kh) / d.stride_h + 1;
     d.q = (d.w + 2 * d.pad_w - d.kw) / d.stride_w + 1;
-    buffer x = buffer_random((size_t)(d.h * d.w * 16)), w = buffer_random((size_t)(d.kh * d.kw * 16)),
+    buffer x = buffer_random((size_t)(d.h * d.w * 16)), w = buffer_random((size_t)(d.group * d.kh * d.kw * 16)),
            y = buffer_new((size_t)(d.p * d.q * 16));
     ending tail = ending_of(s, 16, &y);
     buffer want = buffer_copy(&y);
@@ -319,8 +330,8 @@ static void try_depthwise(const kn_table *k, kn_depthwise d, const steps *s)
     k->depthwise(&d);
     char what[160];
     snprintf(what, sizeof what,
-             "%s depthwise, map %d %d, window %d %d, stride %d %d, padding %d %d, bias %d of %d, affine %d, residual %d, act %d",
-             k->name, d.h, d.w, d.kh, d.kw, d.stride_h, d.stride_w, d.pad_h, d.pad_w, s->bias, s->biased, s->affine, s->residual,
+             "%s depthwise, groups of %d, map %d %d, window %d %d, stride %d %d, padding %d %d, bias %d of %d, affine %d, residual %d, act %d",
+             k->name, d.group, d.h, d.w, d.kh, d.kw, d.stride_h, d.stride_w, d.pad_h, d.pad_w, s->bias, s->biased, s->affine, s->residual,
              s->act);
     check_same(what, y, want);
     free(x.memory);
@@ -335,7 +346,7 @@ static void try_depthwise_epilogue(const kn_table *k, const steps *s)
 
 static void sweep_depthwise(const kn_table *k)
 {
-    for (int w = 1; w <= 15; w++)
+    for (int w = 1; w <= 31; w += w < 15 ? 1 : 8)
         for (int kw = 1; kw <= 5; kw++)
             for (int stride = 1; stride <= 3; stride++)
                 for (int pad = 0; pad <= kw; pad++) {
@@ -344,6 +355,8 @@ static void sweep_depthwise(const kn_table *k)
                     try_depthwise(k, d, &plain);
                     d = (kn_depthwise){
                         .h = w, .w = 5, .kh = kw, .kw = 2, .stride_h = stride, .stride_w = 1, .pad_h = pad, .pad_w = 0};
+                    try_depthwise(k, d, &plain);
+                    d = (kn_depthwise){.group = kw % 2 ? 4 : 8, .h = 3, .w = w, .kh = 2, .kw = kw, .stride_h = 1, .stride_w = stride, .pad_h = 1, .pad_w = pad};
                     try_depthwise(k, d, &plain);
                 }
     each_epilogue(k, 1, try_depthwise_epilogue);
@@ -435,9 +448,9 @@ static void sweep_winograd_filter(const kn_table *k)
 /* The same bits as the transform that winograd_filter stores and one chain of multiply-adds on it. */
 static void try_winograd_product(const kn_table *k, int depth, int tiles, int add)
 {
-    size_t w_tap = (size_t)(depth + 3) * 16, u_tap = (size_t)depth * 16, v_block = (size_t)tiles * 16 + 16, v_tap = (size_t)((depth + 15) / 16) * v_block,
+    size_t w_tap = (size_t)(depth + 3) * 16, u_tap = (size_t)depth * 16, v_tap = KN_FEW * 16, v_block = KN_WINOGRAD_TAPS * v_tap,
            m_tap = (size_t)tiles * 16 + 16;
-    buffer w = buffer_random(9 * w_tap), u = buffer_new(KN_WINOGRAD_TAPS * u_tap), v = buffer_new(KN_WINOGRAD_TAPS * v_tap),
+    buffer w = buffer_random(9 * w_tap), u = buffer_new(KN_WINOGRAD_TAPS * u_tap), v = buffer_new((size_t)((depth + 15) / 16) * v_block),
            m = buffer_new(KN_WINOGRAD_TAPS * m_tap);
     k->winograd_filter(depth, w.at, w_tap, u.at, u_tap);
     for (int z = 0; z < KN_WINOGRAD_TAPS; z++)
@@ -454,7 +467,7 @@ static void try_winograd_product(const kn_table *k, int depth, int tiles, int ad
                                    u.at[(size_t)z * u_tap + (size_t)(c * 16 + i % 16)], sum);
             *to = add ? *to + sum : sum;
         }
-    k->winograd_product(&(kn_winograd){depth, tiles, w.at, w_tap, v.at, v_tap, v_block, m.at, m_tap, add});
+    k->winograd_product(&(kn_winograd){depth, tiles, w.at, w_tap, v.at, m.at, m_tap, add});
     char what[80];
     snprintf(what, sizeof what, "%s winograd_product, depth %d, %d tiles, add %d", k->name, depth, tiles, add);
     check_same(what, m, want);
