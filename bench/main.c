@@ -18,7 +18,7 @@ static const opt_row rows[] = {
     {OPT_COUNT, 't', "threads",     "N",      "threads for networks (1)", AT(threads)},
     {OPT_TEXT,  0,   "isa",         "NAME",   "instruction set for kernels (default: all that this processor runs)", AT(isa)},
     {OPT_COUNT, 0,   "min-time",    "N",      "tenths of a second for each line (5)", AT(seconds)},
-    {OPT_FLAG,  0,   "interactive", NULL,     "wait for `run`, `cam` or `quit` on stdin; print milliseconds for each", AT(interactive)},
+    {OPT_FLAG,  0,   "interactive", NULL,     "wait for `run`, `cam`, `conv` or `quit` on stdin; print milliseconds for each", AT(interactive)},
 };
 /* clang-format on */
 enum { ROWS = sizeof rows / sizeof *rows };

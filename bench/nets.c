@@ -74,12 +74,11 @@ int bench_interactive(const bench_options *o)
     subject s;
     char line[64];
     if (!o->net || !open_subject(o->net, o, &s)) return fprintf(stderr, "cam_bench: --interactive wants one --net\n"), 1;
-    int failed = 0;
-    for (int i = 0; i < 3; i++) failed |= time_once(&s, NULL) < 0;
+    int failed = time_once(&s, NULL) < 0;
     printf("ready\n");
     fflush(stdout);
     while (!failed && fgets(line, sizeof line, stdin) && strncmp(line, "quit", 4)) {
-        double took = time_once(&s, !strncmp(line, "cam", 3) ? "pre_pool" : NULL);
+        double took = time_once(&s, !strncmp(line, "cam", 3) ? "pre_pool" : !strncmp(line, "conv", 4) ? "conv" : NULL);
         failed = took < 0;
         printf("%.6f\n", 1e3 * took);
         fflush(stdout);
