@@ -77,6 +77,20 @@ INLINE vf v_fma(vf a, vf b, vf c)
 /* mask ? a : b for each lane; the mask is what a comparison of two vectors gives. */
 INLINE vf v_sel(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
 
+INLINE vi v_mask(const int32_t *p) { return *(const vi *)p; }
+
+/* The larger one; b where either is NaN. */
+INLINE vf v_max(vf a, vf b) { return v_sel(a > b, a, b); }
+
+/* The sum of 16 lanes in one fixed order, the same for every vector width. */
+INLINE float sum16(const float *x)
+{
+    float t[8];
+    for (int i = 0; i < 8; i++) t[i] = x[i] + x[i + 8];
+    for (int i = 0; i < 4; i++) t[i] = t[i] + t[i + 4];
+    return (t[0] + t[2]) + (t[1] + t[3]);
+}
+
 /* max(x, 0) and min(max(x, 0), 6); NaN stays NaN. */
 INLINE vf v_relu(vf x) { return (vf)((vi)x & ~(x < v_set(0))); }
 INLINE vf v_relu6(vf x) { return v_sel(x > v_set(6), v_set(6), v_relu(x)); }
