@@ -4,7 +4,7 @@
 
 /* Tile: MR rows by NV groups of 16 columns, as in gemm.c. */
 #if defined __AVX512F__
-enum { MR = 7, NV = 4 };
+enum { MR = 7, NV = 2 };
 #elif defined __AVX2__ || defined __aarch64__
 enum { MR = 6, NV = 1 };
 #else
@@ -46,13 +46,9 @@ INLINE void columns(const kn_matmul *m, int j, const int W)
 void KN(matmul)(const kn_matmul *m)
 {
     int j = 0;
-    for (; NV > 1 && j + NV * 16 <= m->columns; j += NV * 16) columns(m, j, NV);
-    for (; NV > 1 && j + 32 <= m->columns; j += 32) columns(m, j, NV > 1 ? 2 : 1);
+    for (; j + NV * 16 <= m->columns; j += NV * 16) columns(m, j, NV);
     for (; j < m->columns; j += 16) columns(m, j, 1);
 }
-
-/* e^x for x <= 0, and 0 where that is of no account: a denormal number would cost a hundred cycles each time it is multiplied. */
-INLINE vf share_of(vf x) { return v_sel(x < v_set(-85.5f), v_set(0), v_exp(x)); }
 
 /* The largest of 16 lanes. NaN does not count: it shows in the sum. */
 INLINE float max16(const float *x)
@@ -64,30 +60,52 @@ INLINE float max16(const float *x)
     return t[0] > t[1] ? t[0] : t[1];
 }
 
+/* Subtracts from the first n numbers of a row their maximum, and makes the rest -INFINITY. `live` marks the lanes before n in n's block. */
+INLINE void subtract_maximum(int n, int row, const int32_t *live, float *x)
+{
+    vf most[VN];
+    float lane[16];
+    int k = n / 16 * 16;
+    for (int j = 0; j < (n % 16 ? 16 : 0); j += VW) v_store(x + k + j, v_sel(v_mask(live + j), v_load(x + k + j), v_set(-INFINITY)));
+    for (k = (n + 15) / 16 * 16; k < row; k += VW) v_store(x + k, v_set(-INFINITY));
+    UNROLL for (int j = 0; j < VN; j++) most[j] = v_set(-INFINITY);
+    for (k = 0; k < row; k += 16)
+        UNROLL for (int j = 0; j < VN; j++) most[j] = v_max(v_load(x + k + j * VW), most[j]);
+    UNROLL for (int j = 0; j < VN; j++) v_store(lane + j * VW, most[j]);
+    const vf top = v_set(max16(lane));
+    for (k = 0; k < row; k += VW) v_store(x + k, v_load(x + k) - top);
+}
+
+/* e^x for x <= 0, and 0 where that is of no account: a denormal number would cost a hundred cycles each time it is multiplied. */
+INLINE void shares(float *x, const int n)
+{
+    vf v[IN_STEP], e[IN_STEP];
+    EACH e[i] = v[i] = v_load(x + i * VW);
+    v_exp(e, n);
+    EACH v_store(x + i * VW, v_sel(v[i] < v_set(-85.5f), v_set(0), e[i]));
+}
+
+INLINE void divide_by_sum(int row, float *x)
+{
+    vf sum[VN];
+    float lane[16];
+    UNROLL for (int j = 0; j < VN; j++) sum[j] = v_set(0);
+    for (int k = 0; k < row; k += 16)
+        UNROLL for (int j = 0; j < VN; j++) sum[j] = sum[j] + v_load(x + k + j * VW);
+    UNROLL for (int j = 0; j < VN; j++) v_store(lane + j * VW, sum[j]);
+    const vf share = v_set(1 / sum16(lane));
+    for (int k = 0; k < row; k += VW) v_store(x + k, v_load(x + k) * share);
+}
+
 void KN(softmax_rows)(int count, int n, int row, float *x)
 {
     int32_t live[16];
     for (int i = 0; i < 16; i++) live[i] = i < n % 16 ? -1 : 0;
-    int whole = n / 16 * 16, used = (n + 15) / 16 * 16;
-    for (; count > 0; count--, x += row) {
-        vf most[VN], sum[VN];
-        float lane[16];
-        for (int j = 0; j < VN; j++) most[j] = v_set(-INFINITY), sum[j] = v_set(0);
-        for (int k = whole; k < used; k += VW) v_store(x + k, v_sel(v_mask(live + k % 16), v_load(x + k), v_set(-INFINITY)));
-        for (int k = 0; k < used; k += 16)
-            UNROLL for (int j = 0; j < VN; j++) most[j] = v_max(v_load(x + k + j * VW), most[j]);
-        for (int j = 0; j < VN; j++) v_store(lane + j * VW, most[j]);
-        const vf top = v_set(max16(lane));
-        for (int k = 0; k < used; k += 16)
-            UNROLL for (int j = 0; j < VN; j++) v_store(x + k + j * VW, share_of(v_load(x + k + j * VW) - top));
-        for (int k = whole; k < used; k += VW) v_store(x + k, v_sel(v_mask(live + k % 16), v_load(x + k), v_set(0)));
-        for (int k = 0; k < used; k += 16)
-            UNROLL for (int j = 0; j < VN; j++) sum[j] = sum[j] + v_load(x + k + j * VW);
-        for (int j = 0; j < VN; j++) v_store(lane + j * VW, sum[j]);
-        const vf share = v_set(1 / sum16(lane));
-        for (int k = 0; k < used; k += VW) v_store(x + k, v_load(x + k) * share);
-        for (int k = used; k < row; k += VW) v_store(x + k, v_set(0));
-    }
+    for (int i = 0; i < count; i++) subtract_maximum(n, row, live, x + i * row);
+    int k = 0, all = count * row;
+    for (; k + IN_STEP * VW <= all; k += IN_STEP * VW) shares(x + k, IN_STEP);
+    for (; k < all; k += VW) shares(x + k, 1);
+    for (int i = 0; i < count; i++) divide_by_sum(row, x + i * row);
 }
 
 /* Four lanes on every instruction set: the shuffles of wider ones cost more. */

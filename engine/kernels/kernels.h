@@ -77,6 +77,14 @@ typedef struct kn_pool {
     int h, w, p, q, kh, kw, stride_h, stride_w, pad_h, pad_w;
 } kn_pool;
 
+/* y = weight * sum over a rectangle of pixels of one channel block; y is one pixel. Four sums, of every fourth column, then (0 + 2) + (1 + 3). */
+typedef struct kn_mean {
+    const float *x;
+    ptrdiff_t row;
+    int rows, columns;
+    float weight, *y;
+} kn_mean;
+
 /* c[i * c_row + j] = scale * (sum over k < inner of a[i * a_row + k * a_step] * b[k * b_row + j]) + plus[i * plus_row + j], one chain of
  * multiply-adds in k and one more for the rest; columns is a multiple of 16. plus may be NULL, or c itself. */
 typedef struct kn_matmul {

@@ -79,8 +79,28 @@ INLINE vf v_sel(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi
 
 INLINE vi v_mask(const int32_t *p) { return *(const vi *)p; }
 
-/* The larger one; b where either is NaN. */
-INLINE vf v_max(vf a, vf b) { return v_sel(a > b, a, b); }
+/* a > b ? a : b and a < b ? a : b, so b where either is NaN. */
+INLINE vf v_max(vf a, vf b)
+{
+#if defined __AVX512F__
+    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined __AVX2__ && defined __FMA__
+    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    return v_sel(a > b, a, b);
+#endif
+}
+
+INLINE vf v_min(vf a, vf b)
+{
+#if defined __AVX512F__
+    return (vf)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined __AVX2__ && defined __FMA__
+    return (vf)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+    return v_sel(a < b, a, b);
+#endif
+}
 
 /* The sum of 16 lanes in one fixed order, the same for every vector width. */
 INLINE float sum16(const float *x)
@@ -92,7 +112,7 @@ INLINE float sum16(const float *x)
 }
 
 /* max(x, 0) and min(max(x, 0), 6); NaN stays NaN. */
-INLINE vf v_relu(vf x) { return (vf)((vi)x & ~(x < v_set(0))); }
-INLINE vf v_relu6(vf x) { return v_sel(x > v_set(6), v_set(6), v_relu(x)); }
+INLINE vf v_relu(vf x) { return v_max(v_set(0), x); }
+INLINE vf v_relu6(vf x) { return v_min(v_set(6), v_relu(x)); }
 
 #endif

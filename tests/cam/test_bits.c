@@ -216,12 +216,12 @@ TEST(resnext50_has_the_bits_it_always_had)
 
 TEST(efficientnet_b0_has_the_bits_it_always_had)
 {
-    check_pinned("efficientnet_b0", 96, (print){0x498431707a9cac92, 0x3d5a5a3f1941d045, 0x9d554e313b4ba5ec, 0x93f12afe2ba97a48});
+    check_pinned("efficientnet_b0", 96, (print){0x68399f0abc64e1f7, 0x089603ae467c4760, 0xaea079b83f7ccbe4, 0xb765236ab48db21f});
 }
 
 TEST(swin_tiny_has_the_bits_it_always_had)
 {
-    check_pinned("swin_tiny", 224, (print){0x25e61dee49afbd03, 0xa0a359eb4d3e20ed, 0x6587b792826557db, 0x0ee4ed757eac0977});
+    check_pinned("swin_tiny", 224, (print){0x8aceaa90652879d5, 0x193ae2c2316c6aad, 0x4e64dd3a6787b4ea, 0x8a8ed7836457b391});
 }
 
 /* ---- fusing ---- */

@@ -661,6 +661,27 @@ static void sweep_max_pool(const kn_table *k)
                 }
 }
 
+/* ---- mean ---- */
+
+static void sweep_mean(const kn_table *k)
+{
+    for (int rows = 1; rows <= 3; rows++)
+        for (int columns = 1; columns <= 13; columns++) {
+            int row = 16 * columns + 5;
+            buffer x = buffer_new((size_t)(rows * row)), y = buffer_new(16), want = buffer_copy(&y);
+            float sum[4][16] = {{0}};
+            for (int i = 0; i < rows * columns * 16; i++) {
+                float v = (float)t_uniform(-1, 1);
+                x.at[i / 16 / columns * row + i % (16 * columns)] = v;
+                sum[i / 16 % columns % 4][i % 16] += v;
+            }
+            for (int i = 0; i < 16; i++) want.at[i] = ((sum[0][i] + sum[2][i]) + (sum[1][i] + sum[3][i])) * 0.3f;
+            k->mean(&(kn_mean){x.at, row, rows, columns, 0.3f, y.at});
+            check_same(k->name, y, want);
+            free(x.memory);
+        }
+}
+
 /* ---- the tests: one for each row of kernels.def ---- */
 
 static void on_each_isa(void (*sweep)(const kn_table *k))
