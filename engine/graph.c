@@ -169,6 +169,7 @@ en_status en_graph_finish(en_graph *g, const en_options *o, en_error *e)
     g->seeds = o->seeds;
     g->tail_only = o->tail_only;
     g->first_order = o->first_order;
+    g->exact = o->exact;
     g->kernels = en_kernels();
     int usable;
     const kn_table *named = NULL;

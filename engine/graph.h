@@ -50,6 +50,7 @@ typedef struct en_options {
     int first_order;   /* no memory for tangents: values and gradients only                    */
     int tail_only;     /* memory for tails and what they read alone: only en_forward_tail and what follows it may be called */
     int no_fuse;       /* leave every op by itself (for tests: fusing changes no bit)          */
+    int exact;         /* no convolution with fewer multiplications and larger rounding errors (ops/winograd.h) */
     const char *isa;   /* instruction set by name (NULL: the best one)                         */
 } en_options;
 

@@ -36,6 +36,7 @@ typedef struct en_call {
     float *scratch, *worker_scratch;   /* as many floats as the shape rule asked for; the second once per worker */
     en_pool *pool;
     const kn_table *kernels;
+    int exact;                         /* no convolution with fewer multiplications and larger rounding errors */
 } en_call;
 
 typedef void en_rule(const en_call *c);

@@ -25,7 +25,8 @@ float *en_adjoint(en_graph *g, en_ref x, int seed, int order)
 /* The parts of a call that do not depend on the sweep. */
 static en_call begin(en_graph *g, const en_node *n)
 {
-    en_call c = {.node = n, .scratch = g->memory + g->scratch, .worker_scratch = g->memory + g->worker_scratch, .pool = g->pool, .kernels = g->kernels};
+    en_call c = {.node = n, .scratch = g->memory + g->scratch, .worker_scratch = g->memory + g->worker_scratch, .pool = g->pool, .kernels = g->kernels,
+                 .exact = g->exact};
     c.images = c.biased = n->shape.dim[0];
     c.y = at(g, n->value);
     if (n->residual >= 0) c.residual = at(g, g->node[n->residual].value);

@@ -14,10 +14,13 @@ enum {
 typedef struct span {
     int t0, t1, k0, k1;
     int first, last;
+    const float *ahead; /* weights that will be read next: tile number i fetches those at ahead + i * ahead_step, for i < ahead_count */
+    size_t ahead_step;
+    int ahead_count;
 } span;
 
-/* One tile. a, c: its first pixel; b: its first panel; o: its first output channel; biased: rows that get the bias. */
-INLINE void tile(const kn_gemm *g, const span *s, const float *a, const float *b, float *c, size_t o, int biased, const int MR, const int NV)
+/* One tile. a, c: its first pixel; b: its first panel; ahead: what to fetch; o: its first output channel; biased: rows that get the bias. */
+INLINE void tile(const kn_gemm *g, const span *s, const float *a, const float *b, const float *ahead, float *c, size_t o, int biased, const int MR, const int NV)
 {
     vf acc[MAX_MR][MAX_NV * VN];
     UNROLL for (int i = 0; i < MR; i++)
@@ -28,8 +31,9 @@ INLINE void tile(const kn_gemm *g, const span *s, const float *a, const float *b
         const float *pixel = a + g->tap[t] + s->k0 / 16 * g->a_block;
         for (int left = s->k1 - s->k0; left > 0; left -= 16, pixel += g->a_block) {
             int steps = left < 16 ? left : 16;
-            for (int k = 0; k < steps; k++, panel += 16) {
+            for (int k = 0; k < steps; k++, panel += 16, ahead += 16) {
                 vf w[MAX_NV * VN];
+                __builtin_prefetch(ahead, 0, 2);
                 UNROLL for (int j = 0; j < NV * VN; j++) w[j] = v_load(panel + (size_t)(j / VN) * g->b_panel + j % VN * VW);
                 UNROLL for (int i = 0; i < MR; i++) {
                     vf x = v_set(pixel[i * g->a_row + k]);
@@ -48,12 +52,12 @@ INLINE void tile(const kn_gemm *g, const span *s, const float *a, const float *b
         }
 }
 
-typedef void tile_fn(const kn_gemm *g, const span *s, const float *a, const float *b, float *c, size_t o, int biased);
+typedef void tile_fn(const kn_gemm *g, const span *s, const float *a, const float *b, const float *ahead, float *c, size_t o, int biased);
 
 #define TILE(mr, nv)                                                                                                        \
-    static void tile_##nv##x##mr(const kn_gemm *g, const span *s, const float *a, const float *b, float *c, size_t o, int biased) \
+    static void tile_##nv##x##mr(const kn_gemm *g, const span *s, const float *a, const float *b, const float *ahead, float *c, size_t o, int biased) \
     {                                                                                                                       \
-        tile(g, s, a, b, c, o, biased, mr, nv);                                                                             \
+        tile(g, s, a, b, ahead, c, o, biased, mr, nv);                                                                             \
     }
 
 TILE(1, 1) TILE(2, 1)
@@ -96,10 +100,11 @@ static void panel_group(const kn_gemm *g, const span *s, int panel, int width)
 {
     int tiles = (g->rows + widths[width].rows - 1) / widths[width].rows;
     const float *b = g->b + (size_t)panel * g->b_panel;
-    for (int run = 0; run < g->runs; run++)
-        for (int i = 0, row = 0; i < tiles; i++) {
+    for (int run = 0, count = 0; run < g->runs; run++)
+        for (int i = 0, row = 0; i < tiles; i++, count++) {
             int height = (g->rows - row) / (tiles - i);
-            widths[width].tile[height - 1](g, s, g->a + run * g->a_run + row * g->a_row, b,
+            const float *ahead = count < s->ahead_count ? s->ahead + (size_t)count * s->ahead_step : b;
+            widths[width].tile[height - 1](g, s, g->a + run * g->a_run + row * g->a_row, b + (size_t)run * g->b_run, ahead,
                                            g->c + run * g->c_run + row * g->c_row + panel * g->c_panel, (size_t)panel * 16,
                                            g->epilogue.biased - row);
             if (s->last)
@@ -107,6 +112,17 @@ static void panel_group(const kn_gemm *g, const span *s, int panel, int width)
                     finish_smooth(&g->epilogue, g->c + run * g->c_run + row * g->c_row + (panel + j) * g->c_panel, height, g->c_row);
             row += height;
         }
+}
+
+/* While one span is computed the next one's weights come from memory: its first tile would wait for them. */
+static void look_ahead(const kn_gemm *g, span *s, int panel, int panels)
+{
+    size_t end = (size_t)s->t1 * (size_t)g->depth;
+    if (s->k1 < g->depth) end = (size_t)s->t0 * (size_t)g->depth + (size_t)s->k1;
+    s->ahead = s->last ? g->b + (size_t)(panel + panels) * g->b_panel : g->b + (size_t)panel * g->b_panel + end * 16;
+    s->ahead_step = g->b_panel;
+    s->ahead_count = panels;
+    if (g->ahead) s->ahead = g->ahead, s->ahead_step = g->ahead_step, s->ahead_count = g->ahead_count;
 }
 
 void KN(gemm)(const kn_gemm *g)
@@ -122,6 +138,7 @@ void KN(gemm)(const kn_gemm *g)
             for (s.k0 = 0; s.k0 < g->depth; s.k0 = s.k1) {
                 s.k1 = g->depth - s.k0 > block ? s.k0 + block : g->depth;
                 s.last = s.t1 == g->taps && s.k1 == g->depth;
+                look_ahead(g, &s, panel, widths[width].panels);
                 panel_group(g, &s, panel, width);
                 s.first = 0;
             }

@@ -23,7 +23,7 @@ typedef struct kn_epilogue {
 /* Matrix product over an affine set of pixels, the inner part of convolution and linear layers:
  *
  *     sum[run][row][o] = sum over t < taps, k < depth of  a[run * a_run + row * a_row + tap[t] + k / 16 * a_block + k % 16]
- *                                                       * b[o / 16 * b_panel + (t * depth + k) * 16 + o % 16]
+ *                                                       * b[run * b_run + o / 16 * b_panel + (t * depth + k) * 16 + o % 16]
  *     c[run * c_run + row * c_row + o / 16 * c_panel + o % 16] = epilogue(sum)
  *
  * A sum is cut into chains of fused multiply-adds in the order of (t, k), each of as many whole taps as fit KN_CHAIN steps, or of KN_CHAIN
@@ -37,10 +37,13 @@ typedef struct kn_gemm {
     const ptrdiff_t *tap;
     int taps, depth;
     const float *b;
-    size_t b_panel;
+    size_t b_run, b_panel;
     float *c;
     ptrdiff_t c_run, c_row, c_panel;
     int runs, rows, panels;
+    const float *ahead; /* what the caller will read next, `ahead_count` pieces of `depth` * 16 floats: fetched on the way. NULL: the weights behind b */
+    size_t ahead_step;
+    int ahead_count;
     kn_epilogue epilogue;
 } kn_gemm;
 
@@ -84,6 +87,35 @@ typedef struct kn_mean {
     int rows, columns;
     float weight, *y;
 } kn_mean;
+
+/* Winograd's convolution with windows of 3 x 3 at stride 1: output tiles of 4 x 4 pixels are computed from input tiles of 6 x 6, which overlap. Both
+ * are transformed to 36 numbers, as are the filters, and between the transforms stands a matrix product for each of the 36:
+ *
+ *     u[tap * u_tap + k * 16 + o] = transform of  w[r * 3 + s][k][o],  w one panel of weights, its taps w_tap floats apart; k < depth
+ *     v[tap * g->tap + i * 16 + c] = transform of one channel block of input, x [h][w][16]; i counts the tiles g->first ..
+ *     y = epilogue(transform of m[tap * g->tap + i * 16 + c]), one channel block of output, y [h][w][16], only what lies inside
+ *
+ * Tiles are numbered row by row, `columns` in a row. The epilogue's channel pointers begin at this block; its `biased` is 1 or 0. */
+enum { KN_TILE = 4, KN_WINOGRAD_TAPS = 36 };
+typedef struct kn_tiles {
+    int h, w, pad_h, pad_w; /* of the side that is read or written; outputs have no padding */
+    int columns, first, count;
+    size_t tap;
+} kn_tiles;
+
+/* The transform of filters, and at once the product for a few tiles: one chain of multiply-adds, depth <= KN_CHAIN,
+ *
+ *     m[tap * m_tap + i * 16 + o] = (add ? m : 0) + sum over k < depth of  u[tap][k][o] * v[tap * v_tap + k / 16 * v_block + i * 16 + k % 16] */
+typedef struct kn_winograd {
+    int depth, tiles;
+    const float *w;
+    size_t w_tap;
+    const float *v;
+    size_t v_tap, v_block;
+    float *m;
+    size_t m_tap;
+    int add;
+} kn_winograd;
 
 /* c[i * c_row + j] = scale * (sum over k < inner of a[i * a_row + k * a_step] * b[k * b_row + j]) + plus[i * plus_row + j], one chain of
  * multiply-adds in k and one more for the rest; columns is a multiple of 16. plus may be NULL, or c itself. */

@@ -201,17 +201,17 @@ static void check_pinned(const char *name, int side, print want)
 
 TEST(mobilenet_v2_has_the_bits_it_always_had)
 {
-    check_pinned("mobilenet_v2", 224, (print){0x7fdd53732f60217e, 0x24a9237e4823975b, 0x3e10456ca26028b6, 0x724b696fc90729fe});
+    check_pinned("mobilenet_v2", 224, (print){0xf7087a1f9c4b7296, 0x8c829ee7b0cfef2c, 0x88a588ed547a673a, 0xb0cad4ce493a4783});
 }
 
 TEST(vgg16_has_the_bits_it_always_had)
 {
-    check_pinned("vgg16", 64, (print){0x0290bceb42acee24, 0x634d487b10fb6b7a, 0xa12f96702e4a778b, 0x2f4f9b704d1081c8});
+    check_pinned("vgg16", 64, (print){0x9979601015dc9dd6, 0xe8db9fc03fb873b5, 0x6cd81a3a58268757, 0x9180bf5fa4cbeeb2});
 }
 
 TEST(resnext50_has_the_bits_it_always_had)
 {
-    check_pinned("resnext50", 96, (print){0x470dda8c1846744e, 0xabdda03d33f66c36, 0x5a044dffbfcdc3d9, 0x81fcfe56d3e714d9});
+    check_pinned("resnext50", 96, (print){0x04d7c17be9475e66, 0x67f9256005200195, 0x3bb2c6fe9ef0340f, 0x249be4619138bcde});
 }
 
 TEST(efficientnet_b0_has_the_bits_it_always_had)
@@ -221,7 +221,7 @@ TEST(efficientnet_b0_has_the_bits_it_always_had)
 
 TEST(swin_tiny_has_the_bits_it_always_had)
 {
-    check_pinned("swin_tiny", 224, (print){0x8aceaa90652879d5, 0x193ae2c2316c6aad, 0x4e64dd3a6787b4ea, 0x8a8ed7836457b391});
+    check_pinned("swin_tiny", 224, (print){0x8aceaa90652879d5, 0xe06767fc535ba0e1, 0x2c7d8c5b20561fe3, 0xb76af8e23c5e9bc9});
 }
 
 /* ---- fusing ---- */

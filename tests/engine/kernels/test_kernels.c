@@ -139,7 +139,7 @@ static float gemm_sum(const kn_table *k, const kn_gemm *g, int run, int row, int
     for (int t = 0, first = 1; t < g->taps; t++)
         for (int i = 0; i < g->depth; i++) {
             chain = multiply_add(k, g->a[run * g->a_run + row * g->a_row + g->tap[t] + i / 16 * g->a_block + i % 16],
-                                 g->b[(size_t)(o / 16) * g->b_panel + (size_t)((t * g->depth + i) * 16 + o % 16)], chain);
+                                 g->b[(size_t)run * g->b_run + (size_t)(o / 16) * g->b_panel + (size_t)((t * g->depth + i) * 16 + o % 16)], chain);
             int tap_ends = i == g->depth - 1;
             if (tap_ends ? (t + 1) % taps && t < g->taps - 1 : (i + 1) % length != 0) continue;
             total = first ? chain : total + chain;
@@ -159,13 +159,15 @@ static void gemm_reference(const kn_table *k, const kn_gemm *g, float *c)
             }
 }
 
-/* Rows are every second pixel, taps neighbouring pixels, and there are gaps after runs, channel blocks and panels. */
+/* Rows are every second pixel, taps neighbouring pixels, and there are gaps after runs, channel blocks and panels. An even number of rows has
+ * weights of its own in each run. */
 static void try_gemm(const kn_table *k, int runs, int rows, int panels, int depth, int taps, const steps *s)
 {
     ptrdiff_t tap[9], a_run = (2 * rows + taps) * 16, a_block = runs * a_run + 16;
     for (int t = 0; t < taps; t++) tap[t] = (t * 5 + 2) % taps * 16; /* any order */
     if (taps == 5) tap[2] = tap[0];                                  /* and the same one twice */
-    buffer a = buffer_new((size_t)((depth + 15) / 16 * a_block)), b = buffer_new((size_t)(panels * (taps * depth + 1) * 16));
+    size_t b_panel = (size_t)((taps * depth + 1) * 16), b_run = rows % 2 ? 0 : (size_t)panels * b_panel + 16;
+    buffer a = buffer_new((size_t)((depth + 15) / 16 * a_block)), b = buffer_new((size_t)panels * b_panel + (size_t)(runs - 1) * b_run);
     kn_gemm g = {.a = a.at,
                  .a_run = a_run,
                  .a_row = 32,
@@ -174,7 +176,8 @@ static void try_gemm(const kn_table *k, int runs, int rows, int panels, int dept
                  .taps = taps,
                  .depth = depth,
                  .b = b.at,
-                 .b_panel = (size_t)((taps * depth + 1) * 16),
+                 .b_run = b_run,
+                 .b_panel = b_panel,
                  .c_run = rows * 16 + 16,
                  .c_row = 16,
                  .c_panel = runs * (rows * 16 + 16) + 16,
@@ -186,8 +189,10 @@ static void try_gemm(const kn_table *k, int runs, int rows, int panels, int dept
             for (int t = 0; t < taps; t++)
                 for (int i = 0; i < depth; i++)
                     a.at[run * a_run + row * 32 + tap[t] + i / 16 * a_block + i % 16] = (float)t_uniform(-1, 1);
-    for (int p = 0; p < panels; p++)
-        for (int i = 0; i < taps * depth * 16; i++) b.at[(size_t)p * g.b_panel + (size_t)i] = (float)t_uniform(-1, 1);
+    for (int run = 0; run < (b_run ? runs : 1); run++)
+        for (int p = 0; p < panels; p++)
+            for (int i = 0; i < taps * depth * 16; i++)
+                b.at[(size_t)run * b_run + (size_t)p * b_panel + (size_t)i] = (float)t_uniform(-1, 1);
     buffer c = buffer_new((size_t)(panels * g.c_panel));
     ending x = ending_of(s, (size_t)panels * 16, &c);
     buffer want = buffer_copy(&c);
@@ -342,6 +347,204 @@ static void sweep_depthwise(const kn_table *k)
                     try_depthwise(k, d, &plain);
                 }
     each_epilogue(k, 1, try_depthwise_epilogue);
+}
+
+/* ---- Winograd's transforms ---- */
+
+enum { TILE = KN_TILE, WINDOW = 3, POINTS = TILE + WINDOW - 1 };
+
+/* The transforms as matrices, from the points: filters (G), input (B'), output (A'). */
+typedef struct transforms {
+    double g[POINTS][WINDOW], b[POINTS][POINTS], a[TILE][POINTS];
+} transforms;
+
+static transforms transforms_of_points(void)
+{
+    static const double point[POINTS - 1] = {0, 0.625, -0.625, 1.5, -1.5};
+    transforms t = {0};
+    for (int z = 0; z < POINTS; z++) {
+        double product[POINTS + 1] = {1}, n = 1; /* of (x - other point), lowest power first */
+        for (int o = 0; o < POINTS - 1; o++) {
+            if (o == z) continue;
+            if (z < POINTS - 1) n *= point[z] - point[o];
+            for (int i = POINTS; i >= 0; i--) product[i] = (i ? product[i - 1] : 0) - point[o] * product[i];
+        }
+        for (int i = 0; i < POINTS; i++) t.b[z][i] = product[i];
+        for (int i = 0; i < WINDOW; i++) t.g[z][i] = z < POINTS - 1 ? pow(point[z], i) : i == WINDOW - 1;
+        for (int i = 0; i < TILE; i++) t.a[i][z] = z < POINTS - 1 ? pow(point[z], i) / n : i == TILE - 1;
+    }
+    return t;
+}
+
+/* Element (i, j) of matrix x matrix', x [n][n]; *size: the sum of its terms without signs. */
+static double both_sides(const double *matrix, int n, int i, int j, const double *x, double *size)
+{
+    double sum = *size = 0;
+    for (int r = 0; r < n; r++)
+        for (int s = 0; s < n; s++) {
+            double term = matrix[i * n + r] * matrix[j * n + s] * x[r * n + s];
+            sum += term;
+            *size += fabs(term);
+        }
+    return sum;
+}
+
+/* A handful of roundings of numbers up to `size`. */
+static void check_transformed(const kn_table *k, const char *what, float got, double want, double size)
+{
+    CHECK_MSG(fabs((double)got - want) <= 4 * FLT_EPSILON * size, "%s %s: %.9g, want %.9g", k->name, what, (double)got, want);
+}
+
+/* Nothing but what was checked, and set to NaN again, has been written. */
+static void check_rest(const kn_table *k, buffer b)
+{
+    for (size_t i = 0; i < b.n + 2 * GUARD; i++)
+        CHECK_MSG(isnan(b.memory[i]), "%s: float %td was written", k->name, (ptrdiff_t)i - GUARD);
+    free(b.memory);
+}
+
+static float take(float *x)
+{
+    float value = *x;
+    *x = NAN;
+    return value;
+}
+
+static void try_winograd_filter(const kn_table *k, int depth)
+{
+    const transforms t = transforms_of_points();
+    size_t w_tap = (size_t)(depth + 2) * 16, u_tap = (size_t)(depth + 1) * 16;
+    buffer w = buffer_random(9 * w_tap), u = buffer_new(KN_WINOGRAD_TAPS * u_tap);
+    k->winograd_filter(depth, w.at, w_tap, u.at, u_tap);
+    for (int i = 0; i < depth * 16; i++)
+        for (int z = 0; z < KN_WINOGRAD_TAPS; z++) {
+            double x[9], size, want;
+            for (int r = 0; r < 9; r++) x[r] = (double)w.at[(size_t)r * w_tap + (size_t)i];
+            want = both_sides(t.g[0], WINDOW, z / POINTS, z % POINTS, x, &size);
+            check_transformed(k, "winograd_filter", take(&u.at[(size_t)z * u_tap + (size_t)i]), want, size);
+        }
+    check_rest(k, u);
+    free(w.memory);
+}
+
+static void sweep_winograd_filter(const kn_table *k)
+{
+    for (int depth = 1; depth <= 5; depth++) try_winograd_filter(k, depth);
+}
+
+/* The same bits as the transform that winograd_filter stores and one chain of multiply-adds on it. */
+static void try_winograd_product(const kn_table *k, int depth, int tiles, int add)
+{
+    size_t w_tap = (size_t)(depth + 3) * 16, u_tap = (size_t)depth * 16, v_block = (size_t)tiles * 16 + 16, v_tap = (size_t)((depth + 15) / 16) * v_block,
+           m_tap = (size_t)tiles * 16 + 16;
+    buffer w = buffer_random(9 * w_tap), u = buffer_new(KN_WINOGRAD_TAPS * u_tap), v = buffer_new(KN_WINOGRAD_TAPS * v_tap),
+           m = buffer_new(KN_WINOGRAD_TAPS * m_tap);
+    k->winograd_filter(depth, w.at, w_tap, u.at, u_tap);
+    for (int z = 0; z < KN_WINOGRAD_TAPS; z++)
+        for (int i = 0; i < tiles; i++) {
+            for (int c = 0; c < depth; c++) v.at[(size_t)z * v_tap + (size_t)(c / 16) * v_block + (size_t)(i * 16 + c % 16)] = (float)t_uniform(-1, 1);
+            for (int o = 0; add && o < 16; o++) m.at[(size_t)z * m_tap + (size_t)(i * 16 + o)] = (float)t_uniform(-1, 1);
+        }
+    buffer want = buffer_copy(&m);
+    for (int z = 0; z < KN_WINOGRAD_TAPS; z++)
+        for (int i = 0; i < tiles * 16; i++) {
+            float sum = 0, *to = &want.at[(size_t)z * m_tap + (size_t)i];
+            for (int c = 0; c < depth; c++)
+                sum = multiply_add(k, v.at[(size_t)z * v_tap + (size_t)(c / 16) * v_block + (size_t)(i / 16 * 16 + c % 16)],
+                                   u.at[(size_t)z * u_tap + (size_t)(c * 16 + i % 16)], sum);
+            *to = add ? *to + sum : sum;
+        }
+    k->winograd_product(&(kn_winograd){depth, tiles, w.at, w_tap, v.at, v_tap, v_block, m.at, m_tap, add});
+    char what[80];
+    snprintf(what, sizeof what, "%s winograd_product, depth %d, %d tiles, add %d", k->name, depth, tiles, add);
+    check_same(what, m, want);
+    free(w.memory);
+    free(u.memory);
+    free(v.memory);
+}
+
+static void sweep_winograd_product(const kn_table *k)
+{
+    for (int tiles = 1; tiles <= 9; tiles++)
+        for (int depth = 1; depth <= 130; depth += depth < 4 ? 1 : 7) try_winograd_product(k, depth, tiles, depth % 2);
+    try_winograd_product(k, 32, 4, 0);
+    try_winograd_product(k, 64, 5, 1);
+    try_winograd_product(k, 128, 3, 1);
+}
+
+static void try_winograd_input(const kn_table *k, kn_tiles g)
+{
+    const transforms t = transforms_of_points();
+    buffer x = buffer_random((size_t)(g.h * g.w * 16)), v = buffer_new(KN_WINOGRAD_TAPS * g.tap);
+    k->winograd_input(&g, x.at, v.at);
+    for (int i = 0; i < g.count * 16; i++) {
+        double d[KN_WINOGRAD_TAPS], size;
+        for (int r = 0; r < KN_WINOGRAD_TAPS; r++) {
+            int y = (g.first + i / 16) / g.columns * TILE - g.pad_h + r / POINTS, z = (g.first + i / 16) % g.columns * TILE - g.pad_w + r % POINTS;
+            d[r] = y < 0 || y >= g.h || z < 0 || z >= g.w ? 0 : (double)x.at[(y * g.w + z) * 16 + i % 16];
+        }
+        for (int z = 0; z < KN_WINOGRAD_TAPS; z++) {
+            double want = both_sides(t.b[0], POINTS, z / POINTS, z % POINTS, d, &size);
+            check_transformed(k, "winograd_input", take(&v.at[(size_t)z * g.tap + (size_t)i]), want, size);
+        }
+    }
+    check_rest(k, v);
+    free(x.memory);
+}
+
+static void sweep_winograd_input(const kn_table *k)
+{
+    for (int w = 1; w <= 13; w++)
+        for (int pad = 0; pad <= 2; pad++) {
+            int columns = (w + 2 * pad - WINDOW) / TILE + 1;
+            if (w + 2 * pad < WINDOW) continue;
+            try_winograd_input(k, (kn_tiles){.h = 9, .w = w, .pad_h = 1, .pad_w = pad, .columns = columns, .first = 1, .count = 2 * columns - 1, .tap = 256});
+            try_winograd_input(k, (kn_tiles){.h = w, .w = 7, .pad_h = pad, .pad_w = 1, .columns = 2, .count = 2 * columns, .tap = 256});
+        }
+}
+
+static void try_winograd_output(const kn_table *k, kn_tiles g, const steps *s)
+{
+    const transforms t = transforms_of_points();
+    buffer m = buffer_random(KN_WINOGRAD_TAPS * g.tap), y = buffer_new((size_t)(g.h * g.w * 16));
+    ending tail = ending_of(s, 16, &y);
+    buffer before = buffer_copy(&y);
+    k->winograd_output(&g, m.at, &tail.e, y.at);
+    for (int i = 0; i < g.count * TILE * TILE; i++) {
+        int tile = g.first + i / (TILE * TILE), r = i / TILE % TILE, q = i % TILE;
+        int p = tile / g.columns * TILE + r, z = tile % g.columns * TILE + q;
+        for (int lane = 0; lane < 16 && p < g.h && z < g.w; lane++) {
+            double d[KN_WINOGRAD_TAPS], size, sum;
+            for (int c = 0; c < KN_WINOGRAD_TAPS; c++) d[c] = (double)m.at[(size_t)c * g.tap + (size_t)(i / (TILE * TILE) * 16 + lane)];
+            sum = both_sides(t.a[0], POINTS, r, q, d, &size);
+            ptrdiff_t at = (p * g.w + z) * 16 + lane;
+            kn_epilogue e = tail.e;
+            if (s->residual == IN_PLACE) e.residual = before.at;
+            double want = (double)finish(k, &e, (float)sum, (size_t)lane, at, s->biased > 0);
+            check_transformed(k, "winograd_output", take(&y.at[at]), want, (size + 2) * (s->affine && s->act == KN_RELU6 ? 40 : 2));
+        }
+    }
+    for (size_t i = 0; s->residual == IN_PLACE && i < y.n; i++)
+        if (y.at[i] == before.at[i]) y.at[i] = NAN; /* not this call's */
+    check_rest(k, y);
+    free(before.memory);
+    free(m.memory);
+    ending_free(&tail);
+}
+
+static void try_winograd_output_epilogue(const kn_table *k, const steps *s)
+{
+    try_winograd_output(k, (kn_tiles){.h = 6, .w = 9, .columns = 3, .first = 1, .count = 5, .tap = 96}, s);
+}
+
+static void sweep_winograd_output(const kn_table *k)
+{
+    for (int w = 1; w <= 13; w++) {
+        int columns = (w + TILE - 1) / TILE;
+        try_winograd_output(k, (kn_tiles){.h = 7, .w = w, .columns = columns, .first = 1, .count = 2 * columns - 1, .tap = 144}, &plain);
+        try_winograd_output(k, (kn_tiles){.h = w, .w = 5, .columns = 2, .count = 2 * columns, .tap = 144}, &plain);
+    }
+    each_epilogue(k, 1, try_winograd_output_epilogue);
 }
 
 /* ---- affine ---- */

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/* The three transforms of Winograd's convolution F(4x4, 3x3), arXiv:1509.09308. Four outputs of a filter g of three taps are the product of
+ * a cubic and a quadratic polynomial, which six points determine; in one dimension, with d the six inputs,
+ *
+ *     y = A' ((G g) * (B' d))          * element by element: 6 multiplications for 12
+ *
+ * and in two dimensions the same along rows and along columns, 36 for 144. The points are 0, +-P, +-Q and infinity. P = 5/8 and Q = 3/2 are exact,
+ * as are their powers, and cancel less than the textbook's 1 and 2 (half the rounding error).
+ *
+ *     G:   row z is 1, z, z^2; the last one 0, 0, 1
+ *     B':  row z holds the coefficients of the product of (x - point) over the other finite points; the last one that over all five
+ *     A':  column z is 1, z, z^2, z^3 divided by N(z), the product of (z - point) over the other finite points; the last one 0, 0, 0, 1
+ *
+ * Everything is a fused multiply-add in a fixed order, so the same bits on every instruction set. */
+#include "engine/kernels/epilogue.h"
+
+#define P 0.625f
+#define Q 1.5f
+#define PP (P * P)
+#define QQ (Q * Q)
+#define N_0 (PP * QQ)
+#define N_P (2 * PP * (PP - QQ))
+#define N_Q (2 * QQ * (QQ - PP))
+
+enum { M = 4, R = 3, T = M + R - 1 }; /* outputs, taps, points */
+
+/* x + c y for a number c */
+INLINE vf plus(vf x, float c, vf y) { return v_fma(v_set(c), y, x); }
+
+/* u = G g */
+INLINE void filter_1d(const vf g[R], vf u[T])
+{
+    vf p = plus(g[0], PP, g[2]), q = plus(g[0], QQ, g[2]);
+    u[0] = g[0];
+    u[1] = plus(p, P, g[1]);
+    u[2] = plus(p, -P, g[1]);
+    u[3] = plus(q, Q, g[1]);
+    u[4] = plus(q, -Q, g[1]);
+    u[5] = g[2];
+}
+
+/* v = B' d */
+INLINE void input_1d(const vf d[T], vf v[T])
+{
+    vf even_p = plus(d[4], -QQ, d[2]), odd_p = plus(d[3], -QQ, d[1]);
+    vf even_q = plus(d[4], -PP, d[2]), odd_q = plus(d[3], -PP, d[1]);
+    v[0] = plus(plus(d[4], -(PP + QQ), d[2]), PP * QQ, d[0]);
+    v[1] = plus(even_p, P, odd_p);
+    v[2] = plus(even_p, -P, odd_p);
+    v[3] = plus(even_q, Q, odd_q);
+    v[4] = plus(even_q, -Q, odd_q);
+    v[5] = plus(plus(d[5], -(PP + QQ), d[3]), PP * QQ, d[1]);
+}
+
+/* y = A' m */
+INLINE void output_1d(const vf m[T], vf y[M])
+{
+    vf even_p = m[1] + m[2], odd_p = m[1] - m[2], even_q = m[3] + m[4], odd_q = m[3] - m[4];
+    y[0] = plus(plus(v_set(1 / N_0) * m[0], 1 / N_P, even_p), 1 / N_Q, even_q);
+    y[1] = plus(v_set(P / N_P) * odd_p, Q / N_Q, odd_q);
+    y[2] = plus(v_set(PP / N_P) * even_p, QQ / N_Q, even_q);
+    y[3] = plus(plus(m[5], P * PP / N_P, odd_p), Q * QQ / N_Q, odd_q);
+}
+
+void KN(winograd_filter)(int depth, const float *w, size_t w_tap, float *u, size_t u_tap)
+{
+    for (int i = 0; i < depth * 16; i += VW) {
+        vf t[R][T], column[R];
+        UNROLL for (int s = 0; s < R; s++) {
+            UNROLL for (int r = 0; r < R; r++) column[r] = v_load(w + (size_t)(r * R + s) * w_tap + i);
+            filter_1d(column, t[s]);
+        }
+        UNROLL for (int a = 0; a < T; a++) {
+            vf row[R] = {t[0][a], t[1][a], t[2][a]}, out[T];
+            filter_1d(row, out);
+            UNROLL for (int b = 0; b < T; b++) v_store(u + (size_t)(a * T + b) * u_tap + i, out[b]);
+        }
+    }
+}
+
+/* ---- few tiles: the filters' transform and the product in one ---- */
+
+/* Tiles together: 6 x 4 sums and 8 registers for filters where there are 32 registers, 6 x 2 and 4 where there are 16. */
+#if defined __AVX512F__ || defined __aarch64__
+enum { FEW = 4 };
+#else
+enum { FEW = 2 };
+#endif
+enum { STEPS = 32 }; /* input channels for which weights, input and sums stay in the first-level cache while the six rows of points pass */
+
+/* Row a of the filters' transform along columns, as filter_1d has it; `row` are the weights' three rows. */
+INLINE void filter_row(const float *const row[R], ptrdiff_t w_tap, const int a, vf t[R])
+{
+    const float point = a == 1 ? P : a == 2 ? -P : a == 3 ? Q : -Q;
+    UNROLL for (int s = 0; s < R; s++) {
+        vf first = v_load(row[0] + s * w_tap), last = v_load(row[2] + s * w_tap);
+        t[s] = a == 0 ? first : a == T - 1 ? last : plus(plus(first, point * point, last), point, v_load(row[1] + s * w_tap));
+    }
+}
+
+/* Points (a, 0 .. 5) of some tiles, up to 16 input channels. w, v: the first of them. Weights needed soon are fetched, a part in each row. */
+INLINE void point_row_block(const float *w, ptrdiff_t w_tap, const float *v, ptrdiff_t v_tap, const int a, const int tiles, int steps, vf sum[T][FEW])
+{
+    const float *row[R] = {w, w + 3 * w_tap, w + 6 * w_tap}, *low = v, *high = v + 3 * v_tap;
+    for (int k = 0; k < steps; k++, low++, high++) {
+        vf t[R], u[T];
+        filter_row(row, w_tap, a, t);
+        filter_1d(t, u);
+        __builtin_prefetch(row[a / R] + a % R * w_tap + STEPS * 16);
+        if (a < R) __builtin_prefetch(row[2] + a * w_tap + STEPS * 16);
+        UNROLL for (int b = 0; b < T; b++)
+            UNROLL for (int n = 0; n < tiles; n++) {
+                float x = (b < 3 ? low : high)[b % 3 * v_tap + n * 16];
+                sum[b][n] = v_fma(v_set(x), u[b], sum[b][n]);
+            }
+        UNROLL for (int r = 0; r < R; r++) row[r] += 16;
+    }
+}
+
+/* The same for tiles i .. i+tiles-1, lanes j .. j+VW-1, input channels k .. k+steps-1. A chain of sums goes on in `chain`. */
+INLINE void point_row(const kn_winograd *g, const int a, const int tiles, int i, int j, int k, int steps, float *chain)
+{
+    vf sum[T][FEW];
+    int last = k + steps == g->depth;
+    UNROLL for (int b = 0; b < T; b++)
+        UNROLL for (int n = 0; n < tiles; n++)
+            sum[b][n] = k ? v_load(chain + (b * FEW + n) * VW) : v_set(0);
+    for (int c = 0; c < steps; c += 16)
+        point_row_block(g->w + (k + c) * 16 + j, (ptrdiff_t)g->w_tap, g->v + (size_t)(a * T) * g->v_tap + (size_t)((k + c) / 16) * g->v_block + i * 16,
+                        (ptrdiff_t)g->v_tap, a, tiles, steps - c < 16 ? steps - c : 16, sum);
+    UNROLL for (int b = 0; b < T; b++)
+        UNROLL for (int n = 0; n < tiles; n++) {
+            float *m = g->m + (size_t)(a * T + b) * g->m_tap + (i + n) * 16 + j;
+            if (last && g->add) sum[b][n] = v_load(m) + sum[b][n];
+            v_store(last ? m : chain + (b * FEW + n) * VW, sum[b][n]);
+        }
+}
+
+/* All points of some tiles. */
+INLINE void point_rows(const kn_winograd *g, const int tiles, int i, int j)
+{
+    float chain[T][T * FEW * VW];
+    for (int k = 0, steps; k < g->depth; k += steps) {
+        steps = g->depth - k < STEPS ? g->depth - k : STEPS;
+        point_row(g, 0, tiles, i, j, k, steps, chain[0]);
+        point_row(g, 1, tiles, i, j, k, steps, chain[1]);
+        point_row(g, 2, tiles, i, j, k, steps, chain[2]);
+        point_row(g, 3, tiles, i, j, k, steps, chain[3]);
+        point_row(g, 4, tiles, i, j, k, steps, chain[4]);
+        point_row(g, 5, tiles, i, j, k, steps, chain[5]);
+    }
+}
+
+void KN(winograd_product)(const kn_winograd *g)
+{
+    for (int j = 0; j < 16; j += VW) {
+        int i = 0;
+        for (; i + FEW <= g->tiles; i += FEW) point_rows(g, FEW, i, j);
+        for (; i + FEW / 2 <= g->tiles; i += FEW / 2) point_rows(g, FEW / 2, i, j);
+        if (i < g->tiles) point_rows(g, 1, i, j);
+    }
+}
+
+/* ---- input and output ---- */
+
+/* One tile, whose six rows of six pixels begin at x, `row` floats apart. */
+INLINE void input_tile(const float *x, ptrdiff_t row, float *v, size_t v_tap)
+{
+    float t[T][T][VW];
+    UNROLL for (int s = 0; s < T; s++) {
+        vf column[T], out[T];
+        UNROLL for (int r = 0; r < T; r++) column[r] = v_load(x + r * row + s * 16);
+        input_1d(column, out);
+        UNROLL for (int a = 0; a < T; a++) v_store(t[a][s], out[a]);
+    }
+    UNROLL for (int a = 0; a < T; a++) {
+        vf line[T], out[T];
+        UNROLL for (int s = 0; s < T; s++) line[s] = v_load(t[a][s]);
+        input_1d(line, out);
+        UNROLL for (int b = 0; b < T; b++) v_store(v + (size_t)(a * T + b) * v_tap, out[b]);
+    }
+}
+
+/* A tile that reaches over the border of the picture, with zeros there. */
+static void copy_tile(const kn_tiles *g, const float *x, int y0, int x0, float tile[T][T][16])
+{
+    for (int r = 0; r < T; r++)
+        for (int s = 0; s < T; s++) {
+            int inside = y0 + r >= 0 && y0 + r < g->h && x0 + s >= 0 && x0 + s < g->w;
+            const float *from = x + ((ptrdiff_t)(y0 + r) * g->w + x0 + s) * 16;
+            for (int j = 0; j < 16; j += VW) v_store(&tile[r][s][j], inside ? v_load(from + j) : v_set(0));
+        }
+}
+
+void KN(winograd_input)(const kn_tiles *g, const float *x, float *v)
+{
+    for (int i = 0; i < g->count; i++, v += 16) {
+        float copy[T][T][16];
+        int y0 = (g->first + i) / g->columns * M - g->pad_h, x0 = (g->first + i) % g->columns * M - g->pad_w;
+        const float *from = x + ((ptrdiff_t)y0 * g->w + x0) * 16;
+        ptrdiff_t row = (ptrdiff_t)g->w * 16;
+        if (y0 < 0 || x0 < 0 || y0 + T > g->h || x0 + T > g->w) {
+            copy_tile(g, x, y0, x0, copy);
+            from = copy[0][0];
+            row = T * 16;
+        }
+        for (int j = 0; j < 16; j += VW) input_tile(from + j, row, v + j, g->tap);
+    }
+}
+
+/* Up to 4 x 4 outputs of lanes j .. j+VW-1. */
+INLINE void output_tile(const kn_tiles *g, const float *m, const kn_epilogue *e, float *y, int p, int q, int j)
+{
+    float t[M][T][VW];
+    int rows = g->h - p < M ? g->h - p : M, columns = g->w - q < M ? g->w - q : M;
+    UNROLL for (int b = 0; b < T; b++) {
+        vf column[T], out[M];
+        UNROLL for (int a = 0; a < T; a++) column[a] = v_load(m + (size_t)(a * T + b) * g->tap);
+        output_1d(column, out);
+        UNROLL for (int r = 0; r < M; r++) v_store(t[r][b], out[r]);
+    }
+    for (int r = 0; r < rows; r++) {
+        vf line[T], out[M];
+        UNROLL for (int b = 0; b < T; b++) line[b] = v_load(t[r][b]);
+        output_1d(line, out);
+        ptrdiff_t at = ((ptrdiff_t)(p + r) * g->w + q) * 16 + j;
+        UNROLL for (int s = 0; s < M; s++)
+            if (s < columns) v_store(y + at + s * 16, finish(e, out[s], (size_t)j, at + s * 16, e->biased > 0));
+    }
+}
+
+void KN(winograd_output)(const kn_tiles *g, const float *m, const kn_epilogue *e, float *y)
+{
+    for (int i = 0; i < g->count; i++, m += 16) {
+        int p = (g->first + i) / g->columns * M, q = (g->first + i) % g->columns * M;
+        for (int j = 0; j < 16; j += VW) output_tile(g, m + j, e, y, p, q, j);
+        for (int r = p; r < p + M && r < g->h; r++)
+            finish_smooth(e, y + ((ptrdiff_t)r * g->w + q) * 16, g->w - q < M ? g->w - q : M, 16);
+    }
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/* Winograd's convolution, cut into jobs: some tiles times some output channels. All that a job makes on its way stays in the second-level cache.
+ *
+ * The transformed filters would be four times the size of the weights. They are made anew for each job, for a few output panels and DEPTH input
+ * channels at a time: that costs as much as two more tiles, and reading them from memory costs more. */
+#include "engine/ops/winograd.h"
+
+#include "engine/ops/panels.h"
+
+enum {
+    TAPS = KN_WINOGRAD_TAPS,
+    LEAST_CHANNELS = 32, /* with fewer, transforms cost more than they save  */
+    LEAST_SIDE = 7,
+    TILES = 49,          /* of a job: a map of 28 x 28                      */
+    FEW = 8,             /* tiles for which filters are transformed in registers */
+    PANELS = 4,          /* of filters transformed together                 */
+    DEPTH = 64,    /* and their input channels: one chain of the sum  */
+    JOBS = 8,            /* wanted at least, so that threads can share evenly */
+    PAD = EN_LANES       /* between the arrays of two taps: a distance of a power of two would put them all into the same few lines of the cache */
+};
+
+int winograd_suits(int c, int o, int p, int q) { return c >= LEAST_CHANNELS && o >= LEAST_CHANNELS && p >= LEAST_SIDE && q >= LEAST_SIDE; }
+
+/* Floats between one tap and the next of the transformed input [36][C/16][tiles][16], filters [36][depth][16], product [36][tiles][16]. */
+static size_t input_tap(int c) { return (size_t)en_blocks(c) * TILES * EN_LANES + PAD; }
+static const size_t filter_tap = DEPTH * EN_LANES + PAD, product_tap = PANELS * TILES * EN_LANES + PAD;
+
+size_t winograd_worker_floats(int c) { return TAPS * (input_tap(c) + PANELS * filter_tap + product_tap); }
+
+typedef struct plan {
+    const winograd *g;
+    int columns, per_image;      /* tiles */
+    int blocks, chunks;          /* of tiles, of output panels */
+    int ready[EN_MAX_THREADS];   /* the block of tiles whose transformed input a worker has in its scratch, or -1 */
+} plan;
+
+/* Calls for each image that tiles first .. first+count-1 belong to. */
+typedef void on_image(const plan *s, const kn_tiles *part, int image, int block, float *data);
+
+static void each_image(const plan *s, int tiles, int block, on_image *run, kn_tiles part, float *data)
+{
+    int last = tiles + part.count;
+    for (int t = tiles; t < last; t += part.count, data += part.count * EN_LANES) {
+        part.first = t % s->per_image;
+        part.count = s->per_image - part.first < last - t ? s->per_image - part.first : last - t;
+        run(s, &part, t / s->per_image, block, data);
+    }
+}
+
+static void transform_input(const plan *s, const kn_tiles *part, int image, int block, float *v)
+{
+    const winograd *g = s->g;
+    size_t map = (size_t)g->h * (size_t)g->w * EN_LANES;
+    g->call->kernels->winograd_input(part, g->x + ((size_t)image * (size_t)en_blocks(g->c) + (size_t)block) * map, v);
+}
+
+static void transform_output(const plan *s, const kn_tiles *part, int image, int block, float *m)
+{
+    const winograd *g = s->g;
+    size_t map = (size_t)g->p * (size_t)g->q * EN_LANES, at = ((size_t)image * (size_t)en_blocks(g->o) + (size_t)block) * map;
+    kn_epilogue e = g->epilogue;
+    e.biased = image < e.biased;
+    if (e.bias) e.bias += block * EN_LANES;
+    if (e.scale) e.scale += block * EN_LANES, e.shift += block * EN_LANES;
+    if (e.residual) e.residual += at;
+    g->call->kernels->winograd_output(part, m, &e, g->y + at);
+}
+
+/* Panels o .. o+panels-1 of the product, DEPTH channels at a time. */
+static void multiply(const plan *s, int tiles, int o, int panels, const float *v, float *u, float *m)
+{
+    static const ptrdiff_t tap;
+    const winograd *g = s->g;
+    size_t w_tap = (size_t)g->c * EN_LANES;
+    kn_gemm k = {.a_run = (ptrdiff_t)input_tap(g->c), .a_row = EN_LANES, .a_block = TILES * EN_LANES, .tap = &tap, .taps = 1, .b = u, .b_run = filter_tap,
+                 .b_panel = TAPS * filter_tap, .c = m, .c_run = (ptrdiff_t)product_tap, .c_row = EN_LANES, .c_panel = TILES * EN_LANES, .runs = TAPS, .rows = tiles,
+                 .panels = panels, .ahead_step = w_tap, .ahead_count = 9 * panels};
+    for (int first = 0; first < g->c; first += DEPTH) {
+        k.depth = g->c - first < DEPTH ? g->c - first : DEPTH;
+        k.a = v + first / EN_LANES * k.a_block;
+        for (int i = 0; i < panels; i++) {
+            const float *w = g->packed + ((size_t)(o + i) * 9 * (size_t)g->c + (size_t)first) * EN_LANES;
+            if (tiles <= FEW)
+                g->call->kernels->winograd_product(&(kn_winograd){k.depth, tiles, w, w_tap, k.a, input_tap(g->c), (size_t)k.a_block, m + i * k.c_panel, product_tap, first > 0});
+            else
+                g->call->kernels->winograd_filter(k.depth, w, w_tap, u + (size_t)i * k.b_panel, filter_tap);
+        }
+        if (tiles <= FEW) continue;
+        k.ahead = g->packed + (first + DEPTH < g->c ? ((size_t)o * 9 * (size_t)g->c + (size_t)(first + DEPTH)) : (size_t)(o + panels) * 9 * (size_t)g->c) * EN_LANES;
+        k.epilogue.residual = first ? m : NULL; /* a chain joins those before it */
+        g->call->kernels->gemm(&k);
+    }
+}
+
+static void run_job(void *arg, int job, int worker)
+{
+    plan *s = arg;
+    const winograd *g = s->g;
+    int block = job / s->chunks, chunk = job % s->chunks, all = en_blocks(g->o), total = s->per_image * g->call->images;
+    int first = block * TILES, tiles = total - first < TILES ? total - first : TILES;
+    float *v = g->call->worker_scratch + (size_t)worker * g->call->node->worker_scratch, *u = v + TAPS * input_tap(g->c), *m = u + TAPS * PANELS * filter_tap;
+    kn_tiles input = {.h = g->h, .w = g->w, .pad_h = g->pad_h, .pad_w = g->pad_w, .columns = s->columns, .count = tiles, .tap = input_tap(g->c)};
+    kn_tiles output = {.h = g->p, .w = g->q, .columns = s->columns, .count = tiles, .tap = product_tap};
+    if (s->ready[worker] != block)
+        for (int b = 0; b < en_blocks(g->c); b++) each_image(s, first, b, transform_input, input, v + b * TILES * EN_LANES);
+    s->ready[worker] = block;
+    for (int o = all * chunk / s->chunks, end = all * (chunk + 1) / s->chunks, panels; o < end; o += panels) {
+        panels = end - o < PANELS ? end - o : PANELS;
+        multiply(s, tiles, o, panels, v, u, m);
+        for (int i = 0; i < panels; i++) each_image(s, first, o + i, transform_output, output, m + i * TILES * EN_LANES);
+    }
+}
+
+void winograd_convolve(const winograd *g)
+{
+    plan s = {.g = g, .columns = (g->q + KN_TILE - 1) / KN_TILE};
+    s.per_image = s.columns * ((g->p + KN_TILE - 1) / KN_TILE);
+    s.blocks = (s.per_image * g->call->images + TILES - 1) / TILES;
+    int groups = (en_blocks(g->o) + PANELS - 1) / PANELS;
+    s.chunks = (JOBS + s.blocks - 1) / s.blocks;
+    if (s.chunks > groups) s.chunks = groups;
+    for (int i = 0; i < EN_MAX_THREADS; i++) s.ready[i] = -1;
+    en_parallel(g->call->pool, s.blocks * s.chunks, run_job, &s);
+}
