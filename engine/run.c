@@ -97,6 +97,11 @@ void en_forward(en_graph *g, int cut, const float *direction)
     }
 }
 
+void en_forward_node(en_graph *g, en_ref x)
+{
+    if (g->node[x].op && !g->node[x].absorbed) forward_node(g, &g->node[x], EN_NONE, VALUES);
+}
+
 void en_forward_tail(en_graph *g, int cut, int tangents) { forward_tail(g, cut, tangents ? VALUES | TANGENTS : VALUES); }
 
 void en_forward_tangents(en_graph *g, int cut) { forward_tail(g, cut, TANGENTS); }

@@ -201,27 +201,27 @@ static void check_pinned(const char *name, int side, print want)
 
 TEST(mobilenet_v2_has_the_bits_it_always_had)
 {
-    check_pinned("mobilenet_v2", 224, (print){0x81005e9ebbc43c75, 0xefa56700f1213f60, 0x6d9bdabd3e8063ea, 0xf811bfb5de539af7});
+    check_pinned("mobilenet_v2", 224, (print){0xf7087a1f9c4b7296, 0x8c829ee7b0cfef2c, 0x88a588ed547a673a, 0xb0cad4ce493a4783});
 }
 
 TEST(vgg16_has_the_bits_it_always_had)
 {
-    check_pinned("vgg16", 64, (print){0x176ca23891734d9a, 0x535693764ec71016, 0xf11ecbcbecad8a02, 0x689a2b9df98da57c});
+    check_pinned("vgg16", 64, (print){0x9979601015dc9dd6, 0xe8db9fc03fb873b5, 0x6cd81a3a58268757, 0x9180bf5fa4cbeeb2});
 }
 
 TEST(resnext50_has_the_bits_it_always_had)
 {
-    check_pinned("resnext50", 96, (print){0x2e1e2002bb308973, 0xb8e841dc6e8937b2, 0x42779098070ad061, 0xe3fd9f49b4b0a646});
+    check_pinned("resnext50", 96, (print){0x04d7c17be9475e66, 0x67f9256005200195, 0x3bb2c6fe9ef0340f, 0x249be4619138bcde});
 }
 
 TEST(efficientnet_b0_has_the_bits_it_always_had)
 {
-    check_pinned("efficientnet_b0", 96, (print){0x01b9987303e63acd, 0x507402b46cb823c1, 0xde1c7946f78622db, 0xbe309eca819bc423});
+    check_pinned("efficientnet_b0", 96, (print){0x68399f0abc64e1f7, 0x089603ae467c4760, 0xaea079b83f7ccbe4, 0xb765236ab48db21f});
 }
 
 TEST(swin_tiny_has_the_bits_it_always_had)
 {
-    check_pinned("swin_tiny", 224, (print){0xda7f7b8db6feca02, 0x705881d60904256e, 0xf0f9e685c6f54b53, 0xdeba82164ea78da5});
+    check_pinned("swin_tiny", 224, (print){0x8aceaa90652879d5, 0xe06767fc535ba0e1, 0x2c7d8c5b20561fe3, 0xb76af8e23c5e9bc9});
 }
 
 /* ---- fusing ---- */
