@@ -191,6 +191,20 @@ cam_input t_images(uint64_t first, int n, int height, int width)
     return (cam_input){nchw, n, height, width};
 }
 
+t_bench t_open_bench(const char *net, int n, int height, int width)
+{
+    t_bench b = {.net = t_net(net, NULL), .in = t_images(1, n, height, width)};
+    b.ctx = t_ctx(b.net, 1);
+    return b;
+}
+
+void t_close_bench(t_bench *b)
+{
+    free((float *)(uintptr_t)b->in.nchw);
+    cam_ctx_free(b->ctx);
+    cam_net_close(b->net);
+}
+
 void t_explain(cam_ctx *ctx, cam_input in, const cam_request *requests, int count, cam_result *results)
 {
     cam_error e;

@@ -59,6 +59,15 @@ cam_request t_request(const char *method, const char *utility, const char *layer
 /* A batch of seeded images, with seeds first, first + 1, ..; the caller frees the numbers. */
 cam_input t_images(uint64_t first, int n, int height, int width);
 
+/* A seeded network, a context of one thread, and the first n seeded images. */
+typedef struct t_bench {
+    cam_net *net;
+    cam_ctx *ctx;
+    cam_input in;
+} t_bench;
+t_bench t_open_bench(const char *net, int n, int height, int width);
+void t_close_bench(t_bench *b);
+
 void t_explain(cam_ctx *ctx, cam_input in, const cam_request *requests, int count, cam_result *results);
 
 /* FNV-1a, going on from `hash` (T_HASH to begin). */

@@ -143,29 +143,9 @@ TEST(pictures_become_inputs_of_the_size_that_is_asked_for)
 
 /* ---- what a running network refuses ---- */
 
-typedef struct bench {
-    cam_net *net;
-    cam_ctx *ctx;
-    cam_input in;
-} bench;
-
-static bench open_bench(const char *net, int n, int height, int width)
-{
-    bench b = {.net = t_net(net, NULL), .in = t_images(1, n, height, width)};
-    b.ctx = t_ctx(b.net, 1);
-    return b;
-}
-
-static void close_bench(bench *b)
-{
-    free((float *)(uintptr_t)b->in.nchw);
-    cam_ctx_free(b->ctx);
-    cam_net_close(b->net);
-}
-
 TEST(requests_that_cannot_be_are_refused_and_leave_results_alone)
 {
-    bench b = open_bench("mobilenet_v2", 1, 64, 64);
+    t_bench b = t_open_bench("mobilenet_v2", 1, 64, 64);
     const cam_request good = t_request("gradcam", "rest", "pre_pool", CAM_TOP1);
     cam_result result;
     cam_error e;
@@ -194,12 +174,12 @@ TEST(requests_that_cannot_be_are_refused_and_leave_results_alone)
     CAM_FAILS(cam_explain(b.ctx, b.in, &good, 0, &result, &e), e, CAM_E_ARG, "requests");
     t_explain(b.ctx, b.in, &good, 1, &result);
     CHECK(cam_map(b.ctx, 0, 0));
-    close_bench(&b);
+    t_close_bench(&b);
 }
 
 TEST(inputs_that_cannot_be_are_refused)
 {
-    bench b = open_bench("mobilenet_v2", 1, 64, 64);
+    t_bench b = t_open_bench("mobilenet_v2", 1, 64, 64);
     cam_request want = t_request("gradcam", "rest", "pre_pool", CAM_TOP1);
     cam_result result;
     cam_error e;
@@ -214,24 +194,24 @@ TEST(inputs_that_cannot_be_are_refused)
     }
     CAM_FAILS(cam_forward(b.ctx, (cam_input){NULL, 1, 64, 64}, logits, &e), e, CAM_E_ARG, "input");
     CHECK_OK(cam_forward(b.ctx, b.in, logits, &e), e);
-    close_bench(&b);
+    t_close_bench(&b);
 }
 
 TEST(contexts_want_options_of_the_right_size)
 {
-    bench b = open_bench("mobilenet_v2", 1, 32, 32);
+    t_bench b = t_open_bench("mobilenet_v2", 1, 32, 32);
     cam_ctx *ctx = b.ctx;
     cam_error e;
     CAM_FAILS(cam_ctx_new(b.net, &(cam_options){.threads = 1}, &ctx, &e), e, CAM_E_ARG, "sizeof");
     CHECK(!ctx);
     CHECK_OK(cam_ctx_new(b.net, NULL, &ctx, &e), e);
     cam_ctx_free(ctx);
-    close_bench(&b);
+    t_close_bench(&b);
 }
 
 TEST(numbers_that_are_not_finite_end_a_run_of_which_nothing_is_left)
 {
-    bench b = open_bench("mobilenet_v2", 2, 64, 64);
+    t_bench b = t_open_bench("mobilenet_v2", 2, 64, 64);
     cam_request want = t_request("shapleycam", "rest", "pre_pool", CAM_TOP1);
     cam_result result[2];
     cam_error e;
@@ -242,12 +222,12 @@ TEST(numbers_that_are_not_finite_end_a_run_of_which_nothing_is_left)
     CAM_FAILS(cam_forward(b.ctx, b.in, logits, &e), e, CAM_E_NONFINITE, "image 1");
     x[3 * 64 * 64 + 9] = kept;
     t_explain(b.ctx, b.in, &want, 1, result);
-    close_bench(&b);
+    t_close_bench(&b);
 }
 
 TEST(what_is_not_there_is_null_or_refused)
 {
-    bench b = open_bench("mobilenet_v2", 1, 64, 64);
+    t_bench b = t_open_bench("mobilenet_v2", 1, 64, 64);
     cam_request want[] = {t_request("gradcam", "rest", "pre_pool", 3), t_request("randomcam", "rest", "conv", 3)};
     cam_result result[2];
     cam_error e;
@@ -278,14 +258,14 @@ TEST(what_is_not_there_is_null_or_refused)
     CHECK(cam_logits(b.ctx, 0) && !memcmp(logits, cam_logits(b.ctx, 0), sizeof logits) && !cam_map(b.ctx, 0, 0));
     cam_image_free(sample);
     free(floats);
-    close_bench(&b);
+    t_close_bench(&b);
 }
 
 /* ---- what it promises ---- */
 
 TEST(results_are_in_order_of_images_and_requests)
 {
-    bench b = open_bench("mobilenet_v2", 2, 64, 96);
+    t_bench b = t_open_bench("mobilenet_v2", 2, 64, 96);
     cam_request want[] = {t_request("gradcam", "logit", "features.18", 7), t_request("Shapley_CAM", "rest", "pre_pool", CAM_TOP1),
                           t_request("hirescam", "softmax", "conv", -2)};
     cam_result got[6];
@@ -310,7 +290,7 @@ TEST(results_are_in_order_of_images_and_requests)
     want[2].flags = CAM_WITH_HVP;
     t_explain(b.ctx, b.in, want, 3, got);
     CHECK(cam_hvp_activation(b.ctx, 1, 2));
-    close_bench(&b);
+    t_close_bench(&b);
 }
 
 static const char *const orders[][2] = {
@@ -319,7 +299,7 @@ static const char *const orders[][2] = {
 /* Both networks have nothing but linear maps, ReLU, maxima and averages behind these layers. */
 static void check_flat_logit(const char *name, const char *layer)
 {
-    bench b = open_bench(name, 1, 64, 64);
+    t_bench b = t_open_bench(name, 1, 64, 64);
     cam_request want[8];
     cam_result got[8];
     for (int i = 0; i < 8; i++) want[i] = t_request(orders[i / 2][i % 2], "logit", layer, CAM_TOP1);
@@ -335,7 +315,7 @@ static void check_flat_logit(const char *name, const char *layer)
         CHECK(!memcmp(cam_raw_map(b.ctx, 0, i), cam_raw_map(b.ctx, 0, i + 1), cells * sizeof(double)));
         CHECK(!memcmp(cam_map(b.ctx, 0, i), cam_map(b.ctx, 0, i + 1), 64 * 64 * sizeof(float)));
     }
-    close_bench(&b);
+    t_close_bench(&b);
 }
 
 TEST(the_logit_behind_a_piecewise_linear_tail_has_no_second_order_in_mobilenet_v2) { check_flat_logit("mobilenet_v2", "conv"); }
@@ -346,7 +326,7 @@ TEST(methods_that_coincide_before_a_global_average_are_told_and_do)
 {
     static const char *const pairs[][2] = {
         {"xgradcam", "gradcam"}, {"hirescam", "gradcam"}, {"shapleycam-h", "shapleycam"}, {"shapleycam-x", "shapleycam"}};
-    bench b = open_bench("mobilenet_v2", 1, 224, 224);
+    t_bench b = t_open_bench("mobilenet_v2", 1, 224, 224);
     for (int i = 0; i < 4; i++) {
         cam_request want[] = {t_request(pairs[i][0], "rest", "pre_pool", CAM_TOP1),
                               t_request(pairs[i][1], "rest", "pre_pool", CAM_TOP1),
@@ -361,13 +341,13 @@ TEST(methods_that_coincide_before_a_global_average_are_told_and_do)
         for (int s = 0; s < 49; s++)
             CHECK_MSG(fabs(x[s] - y[s]) <= 1e-6 * most, "%s at %d: %g, want %g", pairs[i][0], s, x[s], y[s]);
     }
-    close_bench(&b);
+    t_close_bench(&b);
 }
 
 /* At 32 x 32 the map is one position: constant where it speaks for the class, blank where not. */
 TEST(maps_of_one_position_are_constant_or_blank)
 {
-    bench b = open_bench("mobilenet_v2", 1, 32, 32);
+    t_bench b = t_open_bench("mobilenet_v2", 1, 32, 32);
     int seen[4] = {0};
     for (int cls = 0; cls < 20; cls++) {
         cam_request want = t_request("gradcam", "logit", "pre_pool", cls);
@@ -380,13 +360,13 @@ TEST(maps_of_one_position_are_constant_or_blank)
         seen[got.status]++;
     }
     CHECK(seen[CAM_STATUS_CONSTANT] > 0 && seen[CAM_STATUS_BLANK] > 0);
-    close_bench(&b);
+    t_close_bench(&b);
 }
 
 /* Sizes are pairs of height and width, ended by a 0. The network halves each five times; up: 31 if it rounds up, otherwise 0. */
 static void check_sizes(const char *name, const int *sizes, int up)
 {
-    bench b = open_bench(name, 1, 32, 32);
+    t_bench b = t_open_bench(name, 1, 32, 32);
     for (const int *size = sizes; *size; size += 2) {
         cam_input in = t_images(3, 1, size[0], size[1]);
         cam_request want[] = {t_request("shapleycam", "rest", "pre_pool", CAM_TOP1),
@@ -402,7 +382,7 @@ static void check_sizes(const char *name, const int *sizes, int up)
         CHECK(lit == (got[0].status == CAM_STATUS_OK));
         free((float *)(uintptr_t)in.nchw);
     }
-    close_bench(&b);
+    t_close_bench(&b);
 }
 
 static const int any_sizes[] = {32, 32, 96, 160, 225, 257, 33, 47, 0}, tiled_sizes[] = {448, 224, 224, 224, 448, 448, 0};
@@ -417,7 +397,7 @@ TEST(inputs_of_other_sizes_run_through_swin_tiny_where_windows_tile_them) { chec
 static void check_refused_size(const char *net, const char *says)
 {
     static const int sizes[][2] = {{256, 224}, {32, 32}, {224, 225}};
-    bench b = open_bench(net, 1, 224, 224);
+    t_bench b = t_open_bench(net, 1, 224, 224);
     cam_request want = t_request("gradcam", "logit", "pre_pool", 3);
     cam_result got;
     cam_error e;
@@ -431,7 +411,7 @@ static void check_refused_size(const char *net, const char *says)
     }
     CHECK_OK(cam_forward(b.ctx, b.in, again, &e), e);
     CHECK(!memcmp(logits, again, sizeof logits));
-    close_bench(&b);
+    t_close_bench(&b);
 }
 
 TEST(swin_refuses_inputs_that_windows_do_not_tile) { check_refused_size("swin_tiny", "multiples of 224: windows of 7 x 7"); }
@@ -484,7 +464,7 @@ TEST(two_contexts_of_one_network_run_at_once)
 /* Rows 1 to 4 of a batch of five activations are the first one, halved and halved again. */
 static void check_tail(const char *name, const char *layer)
 {
-    bench b = open_bench(name, 1, 64, 96);
+    t_bench b = t_open_bench(name, 1, 64, 96);
     cam_request want = t_request("gradcam", "rest", layer, CAM_TOP1);
     cam_result got;
     cam_error e;
@@ -504,7 +484,7 @@ static void check_tail(const char *name, const char *layer)
     }
     free(five);
     free(logits);
-    close_bench(&b);
+    t_close_bench(&b);
 }
 
 TEST(the_tail_of_an_activation_gives_the_logits_in_mobilenet_v2) { check_tail("mobilenet_v2", "conv"); }
@@ -513,7 +493,7 @@ TEST(the_tail_of_an_activation_gives_the_logits_in_vgg16) { check_tail("vgg16", 
 TEST(the_tail_of_a_layer_inside_a_residual_block_gives_the_logits) { check_tail("mobilenet_v2", "features.16.conv.1"); }
 
 typedef struct directions {
-    bench b;
+    t_bench b;
     size_t n;
     float *v, *w, *mix, *hv, *hw, *hmix;
 } directions;
@@ -537,7 +517,7 @@ static void check_hessian(const directions *d, int request)
 
 static void check_hessians(const char *name)
 {
-    directions d = {.b = open_bench(name, 2, 64, 64)};
+    directions d = {.b = t_open_bench(name, 2, 64, 64)};
     static const char *const layers[] = {"pre_pool", "conv"};
     cam_request want[] = {t_request("shapleycam", "rest", layers[0], CAM_TOP1),
                           t_request("shapleycam", "softmax", layers[1], CAM_TOP1),
@@ -565,7 +545,7 @@ static void check_hessians(const char *name)
             CHECK(!memcmp(cam_hvp_activation(d.b.ctx, k, i), d.hv + (size_t)k * image, image * sizeof *a));
         free(memory);
     }
-    close_bench(&d.b);
+    t_close_bench(&d.b);
 }
 
 TEST(hessians_of_mobilenet_v2_are_linear_and_symmetric) { check_hessians("mobilenet_v2"); }

@@ -10,32 +10,12 @@
 
 enum { SIDE = 64, PIXELS = SIDE * SIDE };
 
-typedef struct bench {
-    cam_net *net;
-    cam_ctx *ctx;
-    cam_input in;
-} bench;
-
-static bench open_bench(const char *net, int n, int height, int width)
-{
-    bench b = {.net = t_net(net, NULL), .in = t_images(1, n, height, width)};
-    b.ctx = t_ctx(b.net, 1);
-    return b;
-}
-
-static void close_bench(bench *b)
-{
-    free((float *)(uintptr_t)b->in.nchw);
-    cam_ctx_free(b->ctx);
-    cam_net_close(b->net);
-}
-
 /* ---- batches ---- */
 
 /* All methods, for two images of a batch and for each alone, have the same bits. */
 TEST(every_method_gives_each_image_of_a_batch_the_map_it_has_alone)
 {
-    bench b = open_bench("resnet18", 2, SIDE, SIDE), alone = open_bench("resnet18", 2, SIDE, SIDE);
+    t_bench b = t_open_bench("resnet18", 2, SIDE, SIDE), alone = t_open_bench("resnet18", 2, SIDE, SIDE);
     cam_request want[40];
     cam_result got[80], single[40];
     int count = 0;
@@ -53,8 +33,8 @@ TEST(every_method_gives_each_image_of_a_batch_the_map_it_has_alone)
                       "%s of image %d", want[i].method, n);
         }
     }
-    close_bench(&b);
-    close_bench(&alone);
+    t_close_bench(&b);
+    t_close_bench(&alone);
 }
 
 /* ---- layers joined ---- */
@@ -62,7 +42,7 @@ TEST(every_method_gives_each_image_of_a_batch_the_map_it_has_alone)
 /* The mean over layers of what each would be after the first two steps, scaled anew; refinecam: the product of the final maps. */
 TEST(layers_joined_are_the_mean_of_scaled_maps_and_refinecam_their_product)
 {
-    bench b = open_bench("mobilenet_v2", 1, SIDE, SIDE);
+    t_bench b = t_open_bench("mobilenet_v2", 1, SIDE, SIDE);
     cam_request want[] = {t_request("shapleycam", "rest", "pre_pool", 7), t_request("shapleycam", "rest", "features.10", 7),
                           t_request("shapleycam", "rest", "pre_pool+features.10", 7), t_request("gradcam++", "rest", "pre_pool", 7),
                           t_request("gradcam++", "rest", "features.10", 7), t_request("refinecam", "rest", "pre_pool+features.10", 7)};
@@ -88,12 +68,12 @@ TEST(layers_joined_are_the_mean_of_scaled_maps_and_refinecam_their_product)
     CHECK(got[2].height == SIDE && got[2].width == SIDE && got[2].hvp_ratio > 0 && !got[2].same_as && got[0].hvp_ratio != got[1].hvp_ratio);
     double least = fmin(got[0].hvp_ratio, got[1].hvp_ratio), most = fmax(got[0].hvp_ratio, got[1].hvp_ratio);
     CHECK(got[2].hvp_ratio >= least && got[2].hvp_ratio <= most);
-    close_bench(&b);
+    t_close_bench(&b);
 }
 
 TEST(what_holds_by_construction_for_all_joined_layers_is_said_of_them)
 {
-    bench b = open_bench("mobilenet_v2", 1, SIDE, SIDE);
+    t_bench b = t_open_bench("mobilenet_v2", 1, SIDE, SIDE);
     cam_request want[] = {t_request("shapleycam", "logit", "pre_pool+conv", CAM_TOP1), t_request("hirescam", "rest", "pre_pool+conv", CAM_TOP1),
                           t_request("hirescam", "rest", "pre_pool+features.18", CAM_TOP1), t_request("shapleycam", "contrast", "pre_pool", CAM_TOP1)};
     cam_result got[4];
@@ -102,7 +82,7 @@ TEST(what_holds_by_construction_for_all_joined_layers_is_said_of_them)
     CHECK(!got[1].same_as && !got[1].because && !got[1].hvp_zero); /* flat at one of the two */
     CHECK(got[2].same_as && !strcmp(got[2].same_as, "gradcam") && !got[2].hvp_zero);
     CHECK(got[3].hvp_zero && got[3].hvp_ratio == 0);
-    close_bench(&b);
+    t_close_bench(&b);
 }
 
 /* ---- variants ---- */
@@ -110,7 +90,7 @@ TEST(what_holds_by_construction_for_all_joined_layers_is_said_of_them)
 /* For six variants done by hand. */
 TEST(augmented_maps_are_the_mean_of_six_and_keep_the_class)
 {
-    bench b = open_bench("mobilenet_v2", 1, SIDE, SIDE), hand = open_bench("mobilenet_v2", 1, SIDE, SIDE);
+    t_bench b = t_open_bench("mobilenet_v2", 1, SIDE, SIDE), hand = t_open_bench("mobilenet_v2", 1, SIDE, SIDE);
     cam_request want = t_request("gradcam", "rest", "features.10", CAM_TOP1);
     cam_result got, one;
     static const double factor[3] = {0.9, 1, 1.1};
@@ -131,20 +111,20 @@ TEST(augmented_maps_are_the_mean_of_six_and_keep_the_class)
     for (int i = 0; i < PIXELS; i++) CHECK_MSG(fabs((double)cam_map(b.ctx, 0, 0)[i] - mean[i]) <= 1e-6, "pixel %d", i);
     CHECK(got.status == CAM_STATUS_OK && got.hvp_ratio == -1 && !cam_gradient(b.ctx, 0, 0));
     free(x);
-    close_bench(&b);
-    close_bench(&hand);
+    t_close_bench(&b);
+    t_close_bench(&hand);
 }
 
 TEST(sess_takes_inputs_that_are_not_square)
 {
-    bench b = open_bench("mobilenet_v2", 1, 48, 80);
+    t_bench b = t_open_bench("mobilenet_v2", 1, 48, 80);
     cam_request want = t_request("sess", "rest", "pre_pool", CAM_TOP1);
     cam_result got;
     t_explain(b.ctx, b.in, &want, 1, &got);
     double most = 0;
     for (int i = 0; i < 48 * 80; i++) most = fmax(most, (double)cam_map(b.ctx, 0, 0)[i]);
     CHECK(got.height == 48 && got.width == 80 && got.status == CAM_STATUS_OK && most > 0.99);
-    close_bench(&b);
+    t_close_bench(&b);
 }
 
 /* ---- the whole network ---- */
@@ -152,7 +132,7 @@ TEST(sess_takes_inputs_that_are_not_square)
 /* mobilenet_v2 has relu6 only, which keeps its own gradient. */
 TEST(guided_backpropagation_is_the_plain_gradient_where_there_is_no_relu)
 {
-    bench b = open_bench("mobilenet_v2", 1, SIDE, SIDE), r = open_bench("resnet18", 1, SIDE, SIDE);
+    t_bench b = t_open_bench("mobilenet_v2", 1, SIDE, SIDE), r = t_open_bench("resnet18", 1, SIDE, SIDE);
     cam_request want[] = {t_request("guidedbackprop", "logit", "conv", 7), t_request("hirescam", "logit", "input", 7)};
     cam_result got[2];
     t_explain(b.ctx, b.in, want, 2, got);
@@ -163,15 +143,15 @@ TEST(guided_backpropagation_is_the_plain_gradient_where_there_is_no_relu)
     t_explain(r.ctx, r.in, want, 2, got);
     CHECK(memcmp(cam_gradient(r.ctx, 0, 0), cam_gradient(r.ctx, 0, 1), 3 * PIXELS * sizeof(float)));
     CHECK(got[0].height == SIDE && !strcmp(cam_list("methods", 0), "gradcam"));
-    close_bench(&b);
-    close_bench(&r);
+    t_close_bench(&b);
+    t_close_bench(&r);
 }
 
 /* ---- contrast ---- */
 
 TEST(contrast_with_a_rival_is_the_difference_of_two_logits)
 {
-    bench b = open_bench("resnet18", 1, SIDE, SIDE);
+    t_bench b = t_open_bench("resnet18", 1, SIDE, SIDE);
     cam_request want[] = {t_request("hirescam", "logit", "conv", 7), t_request("hirescam", "logit", "conv", 9), t_request("hirescam", "contrast", "conv", 7),
                           t_request("hirescam", "contrast", "conv", 7), t_request("hirescam", "contrast", "conv", CAM_TOP1)};
     cam_result got[5];
@@ -193,14 +173,14 @@ TEST(contrast_with_a_rival_is_the_difference_of_two_logits)
     cam_error e;
     CHECK_OK(cam_shapley(b.ctx, 0, &game, &r, &e), e);
     CHECK(r.exact && fabs(r.full - got[2].utility) <= 1e-4 && fabs(values[0] + values[1] + values[2] + values[3] - (r.full - r.empty)) <= 1e-9);
-    close_bench(&b);
+    t_close_bench(&b);
 }
 
 /* ---- H A found in other ways ---- */
 
 static cam_hvp_check checked(const char *net, const char *layer, const char *utility, int height)
 {
-    bench b = open_bench(net, 1, height, height);
+    t_bench b = t_open_bench(net, 1, height, height);
     cam_request want = t_request("shapleycam", utility, layer, CAM_TOP1);
     cam_result got;
     cam_error e;
@@ -208,7 +188,7 @@ static cam_hvp_check checked(const char *net, const char *layer, const char *uti
     t_explain(b.ctx, b.in, &want, 1, &got);
     CHECK_OK(cam_check_hvp(b.ctx, 0, 0, &h, &e), e);
     fprintf(stderr, "  %s at %s, %s: |HA| %.3g, differences %.1e, closed form %.1e\n", net, layer, utility, h.norm, h.differences, h.closed_form);
-    close_bench(&b);
+    t_close_bench(&b);
     return h;
 }
 
@@ -231,7 +211,7 @@ TEST(products_agree_with_differences_and_with_the_closed_form)
 
 TEST(more_concepts_explain_more_of_an_activation)
 {
-    bench b = open_bench("resnet18", 1, 128, 160);
+    t_bench b = t_open_bench("resnet18", 1, 128, 160);
     cam_request want = t_request("dff", "rest", "pre_pool", CAM_TOP1);
     cam_result got;
     cam_error e;
@@ -253,14 +233,14 @@ TEST(more_concepts_explain_more_of_an_activation)
         for (int t = 0; t < 5; t++) found += !memcmp(maps + 20 * t, cam_raw_map(b.ctx, 0, 0), 20 * sizeof *maps);
         CHECK(found == 1);
     }
-    close_bench(&b);
+    t_close_bench(&b);
 }
 
 /* ---- what is refused ---- */
 
 TEST(other_kinds_refuse_what_cannot_be)
 {
-    bench b = open_bench("mobilenet_v2", 1, SIDE, SIDE);
+    t_bench b = t_open_bench("mobilenet_v2", 1, SIDE, SIDE);
     cam_error e;
     cam_result got[2];
     cam_request want = t_request("gradcam", "rest", "pre_pool+features.99", CAM_TOP1);
@@ -293,14 +273,14 @@ TEST(other_kinds_refuse_what_cannot_be)
     CAM_FAILS(cam_shapley_agreement(b.ctx, 0, 0, &r, &a, &e), e, CAM_E_ARG, "64 x 64");
     float v[4];
     CAM_FAILS(cam_hvp(b.ctx, 0, v, v, &e), e, CAM_E_ARG, "second order");
-    close_bench(&b);
+    t_close_bench(&b);
 }
 
 /* ---- out of memory ---- */
 
 TEST(other_kinds_survive_that_any_allocation_fails)
 {
-    bench b = open_bench("mobilenet_v2", 1, 32, 32);
+    t_bench b = t_open_bench("mobilenet_v2", 1, 32, 32);
     cam_request want[] = {t_request("fullgrad", "rest", "conv", 7), t_request("guidedbackprop", "rest", "conv", 7), t_request("dff", "rest", "conv", 7),
                           t_request("refinecam", "rest", "conv+pre_pool", 7), t_request("shapleycam", "rest", "pre_pool", 7)};
     cam_result got[5];
@@ -327,5 +307,5 @@ TEST(other_kinds_survive_that_any_allocation_fails)
             if (status == CAM_OK) break;
             CHECK_MSG(status == CAM_E_NOMEM && *e.text, "allocation %ld: %s", n, e.text);
         }
-    close_bench(&b);
+    t_close_bench(&b);
 }
