@@ -131,11 +131,17 @@ static cam_channel channel_of(const cam_site *c, size_t k)
     return h;
 }
 
+static int looks_at_channel(const cam_method *m)
+{
+    return m->field == plus_plus || m->field == share_of_gradient || m->field == share_of_shapley || m->field == outstanding;
+}
+
 /* The products P of channel k. */
 static void products_of(const cam_method *m, const cam_site *c, size_t k, double *p)
 {
-    cam_channel h = channel_of(c, k);
+    cam_channel h = {0};
     double pooled = 0;
+    if (looks_at_channel(m)) h = channel_of(c, k);
     for (size_t s = 0; s < c->positions; s++) pooled += p[s] = m->field(c, k, s, &h);
     if (m->pooling == CAM_MEAN) pooled /= (double)c->positions;
     for (size_t s = 0; s < c->positions; s++) {
