@@ -94,8 +94,11 @@ $(BUILD)/cam_bench: $(call obj,$(BENCH_C) $(TOOL_C)) $(BUILD)/libshapleycam.a
 	$(call say,LINK $@)
 	$(Q)$(CC) -o $@ $^ $(LINK)
 
-bench: $(BUILD)/cam_bench ## time kernels and networks (B="net --net vgg16 --threads 2", B=kernels, ...)
-	$(Q)ln -sf $< cam_bench && ./cam_bench $(B)
+bench: $(BUILD)/cam_bench ## time layers and networks (B="net --net vgg16 --threads 2", B=layers, B=throughput, ...)
+	$(Q)ln -sf $< cam_bench && ./cam_bench $(or $(B),--svg $(BUILD)/roofline.svg)
+
+counts: $(BUILD)/cam_bench ## write down anew how many instructions networks take (needs valgrind; bench/counts checks them)
+	$(Q)BENCH=$< bench/counts update
 
 test: $(PROGRAMS) layers $(BUILD)/run-tests ## run the tests (T="name ..." for some, V=1 to list them, SAN=address|undefined|thread)
 	$(Q)V=$(V) $(RUN) $(BUILD)/run-tests $(T)
@@ -114,6 +117,6 @@ help: ## this list
 	@echo; echo "variables: CC=gcc|clang  CFLAGS=...  SAN=address|undefined|thread  OMP=1  V=1 (show commands)  RUN=qemu-aarch64 (how to start the tests)"
 
 export CC
-.PHONY: all bench test layers sample clean help
+.PHONY: all bench counts test layers sample clean help
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -4,12 +4,18 @@
 #define BENCH_BENCH_H
 
 #include "engine/kernels/kernels.h"
+#include "nets/nets.h"
+
+#include <stdio.h>
 
 typedef struct bench_options {
-    const char *what, *net, *isa, *weights;
-    long threads, seconds; /* seconds per line, in tenths */
+    const char *what, *net, *isa, *weights, *svg;
+    long threads, tenths, side, runs; /* tenths of a second for each line; input of side x side; steady's runs */
     int interactive;
 } bench_options;
+
+/* Whether a network is among those asked for; a name in o->net, or no list at all. */
+int bench_wants(const bench_options *o, const char *net);
 
 /* Seconds on the wall clock, and of this thread alone. */
 double bench_now(void);
@@ -23,8 +29,28 @@ double bench_shortest(void (*run)(void *arg), void *arg, double seconds);
 double bench_peak(const kn_table *kernels, double seconds);
 double bench_bandwidth(double seconds);
 
-int bench_kernels(const bench_options *o);
-int bench_nets(const bench_options *o);
-int bench_interactive(const bench_options *o);
+/* A network with its graph finished and weights that are all alike, which costs no time to make. Times do not depend on their values. */
+typedef struct bench_graph {
+    en_params *params;
+    net_model model;
+    int cut; /* at pre_pool */
+} bench_graph;
+en_status bench_graph_new(const net_arch *arch, int side, const char *isa, bench_graph *out, en_error *e);
+void bench_graph_free(bench_graph *g);
+
+/* A dot in the roofline's plot: operations per byte that must move at least, and operations per second. */
+typedef struct bench_dot {
+    char text[96];
+    double intensity, gflops;
+} bench_dot;
+void bench_roofline(FILE *f, const char *title, double peak, double bandwidth, const bench_dot *dots, int count);
+
+/* The commands; 0 or an exit code. */
+int bench_layers(const bench_options *o);      /* every layer of every network                                           */
+int bench_nets(const bench_options *o);        /* forward pass, and what an explanation costs beyond it                  */
+int bench_throughput(const bench_options *o);  /* two images on two threads, and batches of 8                            */
+int bench_steady(const bench_options *o);      /* memory while it runs for a long time                                   */
+int bench_count(const bench_options *o);       /* one pass and one map, for a program that counts instructions           */
+int bench_interactive(const bench_options *o); /* lets a script time this program and others in turn                     */
 
 #endif

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""Times this engine and others side by side: same machine, same minute, same number of threads, batch 1. See README.md.
+"""Times this engine and others side by side: same machine, same minute, same weights, same number of threads, batch 1. See README.md.
 
-    python3 bench/peers.py [--nets vgg16,mobilenet_v2] [--threads 1,2] [--reps 15] [--ours ./cam_bench] [--json]
+    python3 bench/peers.py [--nets vgg16,mobilenet_v2] [--threads 1,2] [--reps 15] [--csv FILE]
+    python3 bench/peers.py --table FILE         the table of earlier results
 
 In a turn each contestant runs twice and its second run is timed; the minimum over all turns counts. So each has its own weights in
-the caches and its threads awake, and a busy spell of the machine hits all alike. Weights are random: times do not depend on
-them as long as they keep activations at an ordinary scale.
+the caches and its threads awake, and a busy spell of the machine hits all alike.
 """
 import argparse
+import csv
 import importlib.metadata
 import importlib.util
-import json
 import os
 import platform
 import subprocess
@@ -18,129 +18,55 @@ import sys
 import time
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
-INPUT = (1, 3, 224, 224)
+import models
+
 PAUSE = 0.01  # seconds before a turn's runs, in which the spinning threads of the contestant before go to sleep
+HERE = os.path.abspath(__file__)
+COLUMNS = ("net", "threads", "who", "best_ms", "median_ms", "reps", "first_ms", "resident_mb", "load_before", "load_after", "version", "machine")
 
 
-class Graph:
-    """An ONNX graph under construction; methods take and return names of values."""
-
-    def __init__(self):
-        self.random = np.random.default_rng(1)
-        self.nodes, self.weights = [], []
-
-    def weight(self, array):
-        name = f"w{len(self.weights)}"
-        self.weights.append(numpy_helper.from_array(array.astype(np.float32), name))
-        return name
-
-    def normal(self, shape, scale):
-        return self.weight(self.random.standard_normal(shape, np.float32) * np.float32(scale))
-
-    def node(self, op, *inputs, **attributes):
-        name = f"y{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, inputs, [name], **attributes))
-        return name
-
-    def conv(self, x, channels_in, channels_out, size, stride=1, groups=1, bias=False):
-        fan_in = channels_in // groups * size * size
-        operands = [x, self.normal((channels_out, channels_in // groups, size, size), (2 / fan_in) ** 0.5)]
-        if bias:
-            operands.append(self.normal(channels_out, 0.1))
-        return self.node("Conv", *operands, kernel_shape=[size] * 2, strides=[stride] * 2, pads=[size // 2] * 4, group=groups)
-
-    def batch_norm(self, x, channels):
-        ones, zeros = np.ones(channels), np.zeros(channels)
-        return self.node("BatchNormalization", x, *(self.weight(a) for a in (ones, zeros, zeros, ones)))
-
-    def linear(self, x, features_in, features_out):
-        w = self.normal((features_out, features_in), features_in ** -0.5)
-        return self.node("Gemm", x, w, self.normal(features_out, 0.1), transB=1)
-
-    def model(self, y):
-        """The finished model, its last value named `logits`."""
-        self.nodes[-1].output[0] = "logits"
-        value = lambda name, shape: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-        graph = helper.make_graph(self.nodes, "net", [value("image", INPUT)], [value("logits", (1, 1000))], self.weights)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-        return model.SerializeToString()
-
-
-def vgg16():
-    """arXiv:1409.1556 table 1, column D."""
-    g, x, channels = Graph(), "image", 3
-    for width, depth in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
-        for _ in range(depth):
-            x = g.node("Relu", g.conv(x, channels, width, 3, bias=True))
-            channels = width
-        x = g.node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
-    x = g.node("Flatten", x)
-    x = g.node("Relu", g.linear(x, 512 * 7 * 7, 4096))
-    x = g.node("Relu", g.linear(x, 4096, 4096))
-    return g.model(g.linear(x, 4096, 1000))
-
-
-def mobilenet_v2():
-    """arXiv:1801.04381 table 2."""
-    g = Graph()
-    low, high = g.weight(np.array(0)), g.weight(np.array(6))
-
-    def conv_bn(x, *shape, relu6=True, **options):
-        x = g.batch_norm(g.conv(x, *shape, **options), shape[1])
-        return g.node("Clip", x, low, high) if relu6 else x
-
-    x, channels = conv_bn("image", 3, 32, 3, stride=2), 32
-    for expansion, width, depth, first_stride in ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2),
-                                                  (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)):
-        for stride in [first_stride] + [1] * (depth - 1):
-            hidden = channels * expansion
-            y = conv_bn(x, channels, hidden, 1) if expansion > 1 else x
-            y = conv_bn(y, hidden, hidden, 3, stride=stride, groups=hidden)
-            y = conv_bn(y, hidden, width, 1, relu6=False)
-            x = g.node("Add", x, y) if stride == 1 and channels == width else y
-            channels = width
-    x = g.node("Flatten", g.node("GlobalAveragePool", conv_bn(x, channels, 1280, 1)))
-    return g.model(g.linear(x, 1280, 1000))
-
-
-NETS = {"vgg16": vgg16, "mobilenet_v2": mobilenet_v2}
-
-
-def onnxruntime_peer(net, model, threads, image):
+def onnxruntime_peer(net, threads, image):
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.add_session_config_entry("session.force_spinning_stop", "1")  # after a run, not during it
-    session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
-    return lambda: session.run(None, {"image": image})
+    session = onnxruntime.InferenceSession(models.path(net, "onnx"), options, ["CPUExecutionProvider"])
+    return lambda: session.run(None, {"image": image})[0]
 
 
-def openvino_peer(net, model, threads, image):
+def openvino_peer(net, threads, image):
     import openvino
     core = openvino.Core()
-    compiled = core.compile_model(core.read_model(model), "CPU", {
-        "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False})
+    compiled = core.compile_model(core.read_model(models.path(net, "onnx")), "CPU", {
+        "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32",  # its default is bf16 where the processor has it
+        "ENABLE_CPU_PINNING": False})
     request = compiled.create_infer_request()
-    return lambda: request.infer([image])
+    return lambda: request.infer([image])[0]
 
 
-def torch_peer(net, model, threads, image):
+def torch_peer(net, threads, image, layout="contiguous_format"):
     import torch
-    import torchvision
     torch.set_num_threads(threads)
-    module, x = getattr(torchvision.models, net)(weights=None).eval(), torch.from_numpy(image)
+    layout = getattr(torch, layout)
+    module, x = models.module(net).to(memory_format=layout), torch.from_numpy(image).to(memory_format=layout)
 
     def run():
         with torch.inference_mode():
-            module(x)
+            return module(x).numpy()
 
     return run
 
 
-PEERS = {"onnxruntime": onnxruntime_peer, "openvino": openvino_peer, "torch": torch_peer}
+def torch_channels_last_peer(net, threads, image):
+    return torch_peer(net, threads, image, "channels_last")
+
+
+PEERS = {"onnxruntime": onnxruntime_peer, "openvino": openvino_peer, "torch": torch_peer, "torch-channels-last": torch_channels_last_peer}
+
+
+def package(peer):
+    return peer.split("-")[0]
 
 
 def timed(run):
@@ -153,15 +79,16 @@ def timed(run):
     return measure
 
 
-class Ours:
-    """cam_bench as a co-process: a command per line in, the milliseconds of that command per line out."""
+class Child:
+    """A process that says `ready` when it has its first result; cam_bench then answers each line with milliseconds."""
 
-    def __init__(self, program, net, threads):
-        command = [program, "net", "--net", net, "--threads", str(threads), "--interactive"]
+    def __init__(self, command, threads):
+        self.started = time.perf_counter()
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env={**os.environ, "OMP_NUM_THREADS": str(threads)})
         if self.line() != "ready":
-            raise RuntimeError(f"{program} did not say `ready`")
+            raise RuntimeError(f"{command[0]} did not say `ready`")
+        self.first_ms = 1e3 * (time.perf_counter() - self.started)
 
     def line(self):
         line = self.process.stdout.readline()
@@ -172,16 +99,31 @@ class Ours:
     def measure(self, command):
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
-        line = self.line()
-        try:
-            return float(line)
-        except ValueError:
-            raise RuntimeError(f"{self.process.args[0]}: `{command}` gave '{line}', want milliseconds") from None
+        return float(self.line())
+
+    def resident_mb(self):
+        """The largest so far."""
+        with open(f"/proc/{self.process.pid}/status") as f:
+            return next(int(line.split()[1]) / 1024 for line in f if line.startswith("VmHWM"))
 
     def quit(self):
-        self.process.stdin.write("quit\n")
         self.process.stdin.close()
         self.process.wait()
+
+
+def ours(program, net, threads):
+    return Child([program, "net", "--net", net, "--weights", models.path(net, "safetensors"), "--threads", str(threads), "--interactive"], threads)
+
+
+def first_result(who, net, threads, program):
+    """Milliseconds from start to the first result, and memory by then; the faster of two, so that files are in the page cache."""
+    results = []
+    for _ in range(2):
+        child = ours(program, net, threads) if who == "ours" else \
+            Child([sys.executable, HERE, "--first", who, "--nets", net, "--threads", str(threads)], threads)
+        results.append((child.first_ms, child.resident_mb()))
+        child.quit()
+    return min(results)
 
 
 def interleave(contestants, reps):
@@ -197,67 +139,98 @@ def interleave(contestants, reps):
     return times
 
 
-def compare(net, model, threads, program, peers, reps):
-    image = np.random.default_rng(2).standard_normal(INPUT, np.float32)
-    contestants = {name: timed(PEERS[name](net, model, threads, image)) for name in peers}
-    ours = Ours(program, net, threads) if program else None
-    if ours:
-        contestants = {"ours": lambda: ours.measure("run"), "ours cam": lambda: ours.measure("cam"), **contestants}
+def same_network(runs):
+    """Peers that compute something else are no peers."""
+    results = {name: run() for name, run in runs.items()}
+    for name, y in results.items():
+        for other, z in results.items():
+            if np.abs(y - z).max() > 1e-3 * np.abs(z).max():
+                raise RuntimeError(f"{name} and {other} disagree")
+
+
+def compare(net, threads, args):
+    """One row for each contestant."""
+    image = models.image(1)
+    runs = {name: PEERS[name](net, threads, image) for name in args.peers}
+    same_network(runs)
+    contestants = {name: timed(run) for name, run in runs.items()}
+    child = ours(args.ours, net, threads) if args.ours else None
+    if child:
+        contestants = {"ours": lambda: child.measure("run"), "ours cam": lambda: child.measure("cam"),
+                       "ours cam conv": lambda: child.measure("conv"), **contestants}
     load = os.getloadavg()[0]
-    times = interleave(contestants, reps)
-    if ours:
-        ours.quit()
-    return {"net": net, "threads": threads, "load": [load, os.getloadavg()[0]], "times_ms": times,
-            "best_ms": {name: min(t) for name, t in times.items()}}
+    times = interleave(contestants, args.reps)
+    load = [load, os.getloadavg()[0]]
+    if child:
+        child.quit()
+    for who, t in times.items():
+        first, resident = first_result(who, net, threads, args.ours) if args.start and not who.startswith("ours ") else ("", "")
+        version = our_version() if who.startswith("ours") else importlib.metadata.version(package(who))
+        yield dict(zip(COLUMNS, (net, threads, who, min(t), float(np.median(t)), args.reps, first, resident, *load, version, machine())))
 
 
 def cpu_model():
+    """Family, model and stepping too: names of virtual processors say little."""
     try:
         with open("/proc/cpuinfo") as f:
-            return next(line.split(":")[1].strip() for line in f if line.startswith("model name"))
-    except (OSError, StopIteration):
+            about = dict(line.strip().split("\t: ", 1) for line in f.read().split("\n\n")[0].replace("\t\t", "\t").splitlines() if "\t: " in line)
+        return "%s family %s model %s stepping %s" % tuple(about[key] for key in ("model name", "cpu family", "model", "stepping"))
+    except (OSError, KeyError, IndexError):
         return platform.processor() or platform.machine()
 
 
+def machine():
+    return f"{cpu_model()}, {os.cpu_count()} processors, {platform.platform()}"
+
+
 def our_version():
-    command = ["git", "-C", os.path.dirname(os.path.abspath(__file__)), "describe", "--always", "--dirty"]
+    command = ["git", "-C", os.path.dirname(HERE), "describe", "--always", "--dirty"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
 
-def machine(program, peers):
-    versions = {"ours": our_version()} if program else {}
-    versions.update((name, importlib.metadata.version(name)) for name in peers)
-    return {"cpu": cpu_model(), "processors": os.cpu_count(), "system": platform.platform(), "versions": versions}
+def cell(row, key, form="%.2f"):
+    return form % float(row[key]) if row and row[key] not in ("", None) else "-"
 
 
-def row(cells):
-    return "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, (14, 7, 12, 9, 11, 11)))
-
-
-def print_result(result):
-    """A line per contestant; the ratio is its time over ours."""
-    best, load = result["best_ms"], "%.2f-%.2f" % tuple(result["load"])
-    for name, ms in best.items():
-        ratio = "%.2f" % (ms / best["ours"]) if "ours" in best else "-"
-        print(row((result["net"], result["threads"], name, "%.2f" % ms, ratio, load)), flush=True)
+def table(rows):
+    """Markdown: a line per network and number of threads; the latest result counts."""
+    latest = {}
+    for row in rows:
+        latest.setdefault((row["net"], int(row["threads"])), {})[row["who"]] = row
+    head = ("network", "threads", "ours", *PEERS, "ours / best peer", "map / ours", "conv map / ours", "first result: ours", *PEERS, "MB: ours", *PEERS, "load")
+    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
+    for (net, threads), who in latest.items():
+        best = min((float(who[p]["best_ms"]) for p in PEERS if p in who), default=None)
+        own = float(who["ours"]["best_ms"]) if "ours" in who else None
+        ratio = lambda key: "%.3f" % (float(who[key]["best_ms"]) / own) if own and key in who else "-"
+        print("| " + " | ".join((
+            net, str(threads), *(cell(who.get(p), "best_ms") for p in ("ours", *PEERS)), "**%.3f**" % (own / best) if own and best else "-",
+            ratio("ours cam"), ratio("ours cam conv"), *(cell(who.get(p), "first_ms", "%.0f") for p in ("ours", *PEERS)),
+            *(cell(who.get(p), "resident_mb", "%.0f") for p in ("ours", *PEERS)),
+            "-".join(cell(next(iter(who.values())), key) for key in ("load_before", "load_after")))) + " |")
+    print("\nMilliseconds, the shortest of at least 7. Versions: " + ", ".join(sorted({f"{row['who']} {row['version']}" for row in rows if " " not in row["who"]})))
+    print("Machine: " + "; ".join(sorted({row["machine"] for row in rows})))
 
 
 def arguments():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    p.add_argument("--nets", default=",".join(NETS), help="of " + ", ".join(NETS))
+    p.add_argument("--nets", default=",".join(models.NETS), help="of " + ", ".join(models.NETS))
     p.add_argument("--threads", default="1,2")
     p.add_argument("--peers", default="", help="of " + ", ".join(PEERS) + "; default: those that are installed")
     p.add_argument("--reps", type=int, default=15, help="turns that count, at least 7")
     p.add_argument("--ours", default="./cam_bench", help="the program; empty: time the peers alone")
-    p.add_argument("--json", action="store_true", help="one JSON object with every single time")
+    p.add_argument("--start", action="store_true", help="also the time from start to first result, and memory")
+    p.add_argument("--csv", help="a file to append the results to")
+    p.add_argument("--table", help="print the table of such a file, and end")
+    p.add_argument("--first", choices=PEERS, help=argparse.SUPPRESS)
     args = p.parse_args()
     args.nets, args.threads = args.nets.split(","), [int(t) for t in args.threads.split(",")]
-    installed = [name for name in PEERS if importlib.util.find_spec(name)]
+    installed = [name for name in PEERS if importlib.util.find_spec(package(name))]
     args.peers = args.peers.split(",") if args.peers else installed
-    if unknown := [n for n in args.nets if n not in NETS] + [n for n in args.peers if n not in installed]:
+    if unknown := [n for n in args.nets if n not in models.NETS] + [n for n in args.peers if n not in installed]:
         p.error(f"{', '.join(unknown)}: no such network, or a peer that is not installed")
     if args.reps < 7:
         p.error("--reps: want at least 7, fewer say little about a minimum")
@@ -266,20 +239,33 @@ def arguments():
     return args
 
 
+def append(file, rows):
+    new = not os.path.exists(file)
+    with open(file, "a", newline="") as f:
+        writer = csv.DictWriter(f, COLUMNS)
+        if new:
+            writer.writeheader()
+        writer.writerows(rows)
+
+
 def main():
     args = arguments()
-    about, results = machine(args.ours, args.peers), []
-    if not args.json:
-        print(about["cpu"], "x", about["processors"], about["system"], *("%s %s" % v for v in about["versions"].items()), sep="  ")
-        print(row(("network", "threads", "who", "best ms", "over ours", "load")))
+    if args.table:
+        with open(args.table, newline="") as f:
+            return table(list(csv.DictReader(f)))
+    if args.first:
+        PEERS[args.first](args.nets[0], args.threads[0], models.image(1))()
+        print("ready", flush=True)
+        return sys.stdin.read()
+    rows = []
     for net in args.nets:
-        model = NETS[net]()
+        models.make(net)
         for threads in args.threads:
-            results.append(compare(net, model, threads, args.ours, args.peers, args.reps))
-            if not args.json:
-                print_result(results[-1])
-    if args.json:
-        print(json.dumps({**about, "results": results}))
+            new = list(compare(net, threads, args))
+            rows += new
+            if args.csv:
+                append(args.csv, new)
+    table(rows)
 
 
 if __name__ == "__main__":

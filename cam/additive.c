@@ -77,7 +77,7 @@ static void start(const cam_additive *a, int with_empty, const int *players, int
     size_t classes = (size_t)a->classes;
     add_logits(a, with_empty, players, count, s->w);
     s->scale = s->w[0];
-    s->target = s->w[a->cls];
+    s->target = s->w[a->aim.cls];
     for (size_t k = 1; k < classes; k++) s->scale = s->w[k] > s->scale ? s->w[k] : s->scale;
     for (size_t k = 0; k < classes; k++) s->w[k] = en_exp(s->w[k] - s->scale);
     for (size_t k = classes; k < a->row; k++) s->w[k] = 0;
@@ -94,9 +94,9 @@ static double total(const state *s, size_t row)
 static double worth_of(const cam_additive *a, double target, double log_sum_exp)
 {
     double log_share = target - log_sum_exp;
-    return a->utility == CAM_LOGIT        ? target
-           : a->utility == CAM_SOFTMAX    ? en_exp(log_share)
-           : a->utility == CAM_LOGSOFTMAX ? log_share
+    return a->aim.utility == CAM_LOGIT        ? target
+           : a->aim.utility == CAM_SOFTMAX    ? en_exp(log_share)
+           : a->aim.utility == CAM_LOGSOFTMAX ? log_share
                                           : target + log_share;
 }
 
@@ -129,7 +129,7 @@ static en_status worths(void *self, const uint64_t *coalitions, int count, doubl
         for (int j = 0; j < words; j++) listed += members(coalitions[j], 64 * j, list + listed);
         add_logits(a, 1, list, listed, sum);
         for (size_t k = 0; k < classes; k++) o[k] = (float)sum[k];
-        worth[i] = cam_utility_at(a->utility, o, a->classes, a->cls, NULL, NULL, NULL);
+        worth[i] = cam_utility_at(a->aim, o, a->classes, NULL, NULL, NULL);
     }
     free(sum);
     free(o);
@@ -215,7 +215,7 @@ static void walk_order(void *arg, int job, int worker)
         size_t p = (size_t)order[k - 1];
         double sum = multiply(s.w, a->factor + p * a->row, a->row);
         s.scale += a->most[p];
-        s.target += a->z[p * (size_t)a->classes + (size_t)a->cls];
+        s.target += a->z[p * (size_t)a->classes + (size_t)a->aim.cls];
         worth[k] = sum > small ? worth_of(a, s.target, s.scale + en_log(sum)) : worth_from(a, order, k, &s);
     }
 }
@@ -231,13 +231,12 @@ static en_status along(void *self, const int *orders, int count, double *worth, 
     return EN_OK;
 }
 
-cam_game cam_additive_game(cam_additive *a, cam_utility utility, int cls)
+cam_game cam_additive_game(cam_additive *a, cam_aim aim)
 {
     size_t classes = (size_t)a->classes;
     cam_game game = {.players = a->players, .self = a, .worths = worths, .batch = 64};
-    a->utility = utility;
-    a->cls = cls;
-    if (utility != CAM_LOGIT && utility != CAM_SOFTMAX && utility != CAM_LOGSOFTMAX && utility != CAM_REST) return game;
+    a->aim = aim;
+    if (aim.utility != CAM_LOGIT && aim.utility != CAM_SOFTMAX && aim.utility != CAM_LOGSOFTMAX && aim.utility != CAM_REST) return game;
     for (size_t p = 0; p < (size_t)a->players; p++) {
         const double *z = a->z + p * classes;
         a->most[p] = z[0];

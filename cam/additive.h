@@ -18,8 +18,8 @@
 #include <stddef.h>
 
 typedef struct cam_additive {
-    int players, classes, cls;
-    cam_utility utility;
+    int players, classes;
+    cam_aim aim;
     en_pool *pool;
     size_t row;     /* classes, rounded up to whole lanes                           */
     double *empty;  /* [classes] o(nobody)                                          */
@@ -33,6 +33,6 @@ en_status cam_additive_new(int players, int classes, en_pool *pool, cam_additive
 void cam_additive_free(cam_additive *a);
 
 /* The game for one utility and class. It reads `a`, and is the only one of it at a time. */
-cam_game cam_additive_game(cam_additive *a, cam_utility utility, int cls);
+cam_game cam_additive_game(cam_additive *a, cam_aim aim);
 
 #endif

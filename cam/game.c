@@ -23,8 +23,8 @@ enum {
 typedef struct region_game {
     cam_ctx *ctx;
     const cam_site_layer *layer;
-    int image, players, cls;
-    cam_utility utility;
+    int image, players;
+    cam_aim aim;
     int32_t *region; /* [h,w] */
     int batch;
     int64_t runs, permutations;
@@ -97,7 +97,7 @@ static en_status worths(void *self, const uint64_t *coalitions, int count, doubl
     region_game *r = self;
     run_tail(r, coalitions, count);
     for (int i = 0; i < count; i++) {
-        worth[i] = cam_utility_at(r->utility, logits(r, i), r->ctx->net->classes, r->cls, NULL, NULL, NULL);
+        worth[i] = cam_utility_at(r->aim, logits(r, i), r->ctx->net->classes, NULL, NULL, NULL);
         if (!isfinite(worth[i]))
             return en_fail(e, EN_E_NONFINITE, "layer %s: the worth of a coalition is %f, want a finite number", r->layer->name,
                            worth[i]);
@@ -200,12 +200,18 @@ static en_status find_terms(region_game *r, en_ref sum, cam_additive *a, en_erro
 
 /* ---- values ---- */
 
-/* The logit of an additive game: each player is worth what it adds. */
+/* o_c of these logits, less o_d if that is the utility. */
+static double linear_utility(const region_game *r, const double *o)
+{
+    return r->aim.utility == CAM_CONTRAST ? o[r->aim.cls] - o[r->aim.rival] : o[r->aim.cls];
+}
+
+/* A linear utility of an additive game: each player is worth what it adds. */
 static void add_up(region_game *r, const cam_additive *a)
 {
-    r->ends[0] = r->ends[1] = a->empty[r->cls];
+    r->ends[0] = r->ends[1] = linear_utility(r, a->empty);
     for (int p = 0; p < r->players; p++) {
-        r->values[p] = a->z[(size_t)p * (size_t)a->classes + (size_t)r->cls];
+        r->values[p] = linear_utility(r, a->z + (size_t)p * (size_t)a->classes);
         r->ends[1] += r->values[p];
     }
     r->exact = 1;
@@ -232,8 +238,8 @@ static en_status sample(region_game *r, const cam_game *game, const cam_shapley_
 static en_status solve_additive(region_game *r, en_ref sum, const cam_shapley_request *want, cam_additive *a, en_error *e)
 {
     EN_TRY(find_terms(r, sum, a, e));
-    if (r->utility == CAM_LOGIT) return add_up(r, a), EN_OK;
-    cam_game game = cam_additive_game(a, r->utility, r->cls);
+    if (cam_utility_is_linear(r->aim.utility)) return add_up(r, a), EN_OK;
+    cam_game game = cam_additive_game(a, r->aim);
     r->exact = r->players <= CAM_EXACT_PLAYERS;
     return r->exact ? cam_shapley_exact(&game, r->values, r->ends, e) : sample(r, &game, want, e);
 }
@@ -285,8 +291,8 @@ static en_status read_request(region_game *r, const cam_shapley_request *want, e
     if (want->permutations < 0 || want->tail_runs < 0 || !(want->error >= 0))
         return en_fail(e, EN_E_ARG, "shapley: %lld permutations, %lld runs of the tail, standard error %g: want no negative number",
                        (long long)want->permutations, (long long)want->tail_runs, want->error);
-    r->utility = want->utility ? cam_utility_find(want->utility) : CAM_UTILITIES;
-    if (r->utility == CAM_UTILITIES)
+    r->aim.utility = want->utility ? cam_utility_find(want->utility) : CAM_UTILITIES;
+    if (r->aim.utility == CAM_UTILITIES)
         return en_fail(e, EN_E_ARG, "no utility is called '%s': cam_list has their names",
                        want->utility ? want->utility : "");
     en_ref ref = net_model_layer(&c->net->shape, want->layer ? want->layer : "", e);
@@ -296,7 +302,12 @@ static en_status read_request(region_game *r, const cam_shapley_request *want, e
     if (!r->layer || r->image < 0 || r->image >= c->n)
         return en_fail(e, EN_E_ARG, "shapley: layer %s of image %d, want a layer and an image of the last cam_explain", want->layer,
                        r->image);
-    return find_class(c, r->image, want->cls, &r->cls, e);
+    EN_TRY(find_class(c, r->image, want->cls, &r->aim.cls, e));
+    r->aim.rival = CAM_STRONGEST;
+    if (want->flags & CAM_AGAINST) EN_TRY(find_class(c, r->image, want->rival, &r->aim.rival, e));
+    /* The strongest of the whole picture is the rival in every coalition: one game, one utility. */
+    r->aim.rival = cam_rival_of(c->logits + (size_t)r->image * (size_t)c->net->classes, c->net->classes, r->aim);
+    return EN_OK;
 }
 
 static en_status make_players(region_game *r, const cam_shapley_request *want, en_error *e)
@@ -321,7 +332,7 @@ static void hand_out(const region_game *r, cam_shapley_result *got)
     got->height = r->layer->h;
     got->width = r->layer->w;
     got->players = r->players;
-    got->cls = r->cls;
+    got->cls = r->aim.cls;
     got->exact = r->exact;
     got->additive = r->additive;
     got->empty = r->ends[0];
@@ -355,7 +366,11 @@ cam_status cam_shapley_agreement(const cam_ctx *c, int32_t image, int32_t reques
     en_error *e = cam_engine_error(error);
     const double *raw = cam_raw_map(c, image, request);
     if (!raw) return en_fail(e, EN_E_ARG, "agreement: request %d of image %d, want one of the last cam_explain", request, image);
-    const cam_site_layer *l = &c->layers[c->jobs[request].layer];
+    const cam_job *j = &c->jobs[request];
+    const cam_site_layer *l = &c->layers[j->layer[0]];
+    if (j->h != l->h || j->w != l->w)
+        return en_fail(e, EN_E_ARG, "agreement: the raw map of request %d is %d x %d, want one of its layer's %d x %d positions", request,
+                       j->h, j->w, l->h, l->w);
     if (!truth->values || !truth->regions || truth->height != l->h || truth->width != l->w)
         return en_fail(e, EN_E_ARG, "agreement: values of %d x %d positions, want them with their regions, for a map of %d x %d",
                        truth->height, truth->width, l->h, l->w);

@@ -9,6 +9,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static size_t at(const cam_site *c, size_t k, size_t s) { return k * c->positions + s; }
 
@@ -77,30 +78,39 @@ static double drawn(const cam_site *c, size_t k, size_t s, const cam_channel *h)
 
 /* clang-format off */
 static const cam_method methods[] = {
-/*   name             field              over space  products      combination            needs              utility    first order   where flat      source */
-    {"gradcam",       gradient,          CAM_MEAN,   CAM_SIGNED,   CAM_ADD,               CAM_GRAD,           -1,        NULL,         NULL,           "arXiv:1610.02391"},
-    {"gradcam++",     plus_plus,         CAM_SUM,    CAM_SIGNED,   CAM_ADD,               CAM_GRAD,           -1,        NULL,         NULL,           "arXiv:1710.11063"},
-    {"xgradcam",      share_of_gradient, CAM_SUM,    CAM_SIGNED,   CAM_ADD,               CAM_GRAD,           -1,        NULL,         "gradcam",      "arXiv:2008.02312"},
-    {"hirescam",      gradient,          CAM_KEEP,   CAM_SIGNED,   CAM_ADD,               CAM_GRAD,           -1,        NULL,         "gradcam",      "arXiv:2011.08891"},
-    {"gradcam-e",     gradient,          CAM_KEEP,   CAM_POSITIVE, CAM_ADD,               CAM_GRAD,           -1,        NULL,         NULL,           "arXiv:2501.06261"},
-    {"layercam",      positive_gradient, CAM_KEEP,   CAM_SIGNED,   CAM_ADD,               CAM_GRAD,           -1,        NULL,         NULL,           "doi:10.1109/TIP.2021.3089943"},
-    {"shapleycam",    shapley,           CAM_MEAN,   CAM_SIGNED,   CAM_ADD,               CAM_GRAD | CAM_HVP, -1,        "gradcam",    NULL,           "arXiv:2501.06261"},
-    {"shapleycam-h",  shapley,           CAM_KEEP,   CAM_SIGNED,   CAM_ADD,               CAM_GRAD | CAM_HVP, -1,        "hirescam",   "shapleycam",   "arXiv:2501.06261"},
-    {"shapleycam-e",  shapley,           CAM_KEEP,   CAM_POSITIVE, CAM_ADD,               CAM_GRAD | CAM_HVP, -1,        "gradcam-e",  NULL,           "arXiv:2501.06261"},
-    {"shapleycam-x",  share_of_shapley,  CAM_SUM,    CAM_SIGNED,   CAM_ADD,               CAM_GRAD | CAM_HVP, -1,        "xgradcam",   "shapleycam",   "arXiv:2501.06261"},
-    {"eigencam",      one,               CAM_KEEP,   CAM_SIGNED,   CAM_PRINCIPAL,         0,                  -1,        NULL,         NULL,           "arXiv:2008.00299"},
-    {"eigengradcam",  gradient,          CAM_KEEP,   CAM_SIGNED,   CAM_PRINCIPAL,         CAM_GRAD,           -1,        NULL,         NULL,           "eigencam of gradient times activation"},
-    {"segeigencam",   magnitude,         CAM_KEEP,   CAM_SIGNED,   CAM_PRINCIPAL_TURNED,  CAM_GRAD,           -1,        NULL,         NULL,           "eigencam of |gradient| times activation"},
-    {"kpcacam",       one,               CAM_KEEP,   CAM_SIGNED,   CAM_KERNEL,            0,                  -1,        NULL,         NULL,           "arXiv:2410.00267"},
-    {"fem",           outstanding,       CAM_SUM,    CAM_SIGNED,   CAM_ADD,               0,                  -1,        NULL,         NULL,           "arXiv:2305.19147"},
-    {"scorecam",      given,             CAM_MEAN,   CAM_SIGNED,   CAM_ADD,               CAM_SCORE,          -1,        NULL,         NULL,           "arXiv:1910.01279"},
-    {"ablationcam",   given,             CAM_MEAN,   CAM_SIGNED,   CAM_ADD,               CAM_ABLATION,       -1,        NULL,         NULL,           "doi:10.1109/WACV45572.2020.9093360"},
-    {"finercam",      gradient,          CAM_MEAN,   CAM_SIGNED,   CAM_ADD,               CAM_GRAD,           CAM_FINER, NULL,         NULL,           "arXiv:2501.11309"},
-    {"randomcam",     drawn,             CAM_MEAN,   CAM_SIGNED,   CAM_ADD,               0,                  -1,        NULL,         NULL,           "a control: weights drawn from [-1, 1)"},
+/*   name                   kind          field              over space products      combination           needs                         utility    first order  where flat    source */
+    {"gradcam",             CAM_LAYER,    gradient,          CAM_MEAN,  CAM_SIGNED,   CAM_ADD,              CAM_GRAD,                     -1,        NULL,        NULL,         "arXiv:1610.02391"},
+    {"gradcam++",           CAM_LAYER,    plus_plus,         CAM_SUM,   CAM_SIGNED,   CAM_ADD,              CAM_GRAD,                     -1,        NULL,        NULL,         "arXiv:1710.11063"},
+    {"xgradcam",            CAM_LAYER,    share_of_gradient, CAM_SUM,   CAM_SIGNED,   CAM_ADD,              CAM_GRAD,                     -1,        NULL,        "gradcam",    "arXiv:2008.02312"},
+    {"hirescam",            CAM_LAYER,    gradient,          CAM_KEEP,  CAM_SIGNED,   CAM_ADD,              CAM_GRAD,                     -1,        NULL,        "gradcam",    "arXiv:2011.08891"},
+    {"gradcam-e",           CAM_LAYER,    gradient,          CAM_KEEP,  CAM_POSITIVE, CAM_ADD,              CAM_GRAD,                     -1,        NULL,        NULL,         "arXiv:2501.06261"},
+    {"layercam",            CAM_LAYER,    positive_gradient, CAM_KEEP,  CAM_SIGNED,   CAM_ADD,              CAM_GRAD,                     -1,        NULL,        NULL,         "doi:10.1109/TIP.2021.3089943"},
+    {"shapleycam",          CAM_LAYER,    shapley,           CAM_MEAN,  CAM_SIGNED,   CAM_ADD,              CAM_GRAD | CAM_HVP,           -1,        "gradcam",   NULL,         "arXiv:2501.06261"},
+    {"shapleycam-h",        CAM_LAYER,    shapley,           CAM_KEEP,  CAM_SIGNED,   CAM_ADD,              CAM_GRAD | CAM_HVP,           -1,        "hirescam",  "shapleycam", "arXiv:2501.06261"},
+    {"shapleycam-e",        CAM_LAYER,    shapley,           CAM_KEEP,  CAM_POSITIVE, CAM_ADD,              CAM_GRAD | CAM_HVP,           -1,        "gradcam-e", NULL,         "arXiv:2501.06261"},
+    {"shapleycam-x",        CAM_LAYER,    share_of_shapley,  CAM_SUM,   CAM_SIGNED,   CAM_ADD,              CAM_GRAD | CAM_HVP,           -1,        "xgradcam",  "shapleycam", "arXiv:2501.06261"},
+    {"eigencam",            CAM_LAYER,    one,               CAM_KEEP,  CAM_SIGNED,   CAM_PRINCIPAL,        0,                            -1,        NULL,        NULL,         "arXiv:2008.00299"},
+    {"eigengradcam",        CAM_LAYER,    gradient,          CAM_KEEP,  CAM_SIGNED,   CAM_PRINCIPAL,        CAM_GRAD,                     -1,        NULL,        NULL,         "eigencam of gradient times activation"},
+    {"segeigencam",         CAM_LAYER,    magnitude,         CAM_KEEP,  CAM_SIGNED,   CAM_PRINCIPAL_TURNED, CAM_GRAD,                     -1,        NULL,        NULL,         "eigencam of |gradient| times activation"},
+    {"kpcacam",             CAM_LAYER,    one,               CAM_KEEP,  CAM_SIGNED,   CAM_KERNEL,           0,                            -1,        NULL,        NULL,         "arXiv:2410.00267"},
+    {"fem",                 CAM_LAYER,    outstanding,       CAM_SUM,   CAM_SIGNED,   CAM_ADD,              0,                            -1,        NULL,        NULL,         "arXiv:2305.19147"},
+    {"scorecam",            CAM_LAYER,    given,             CAM_MEAN,  CAM_SIGNED,   CAM_ADD,              CAM_SCORE,                    -1,        NULL,        NULL,         "arXiv:1910.01279"},
+    {"ablationcam",         CAM_LAYER,    given,             CAM_MEAN,  CAM_SIGNED,   CAM_ADD,              CAM_ABLATION,                 -1,        NULL,        NULL,         "doi:10.1109/WACV45572.2020.9093360"},
+    {"ablationcam-library", CAM_LAYER,    given,             CAM_MEAN,  CAM_SIGNED,   CAM_ADD,              CAM_ABLATION | CAM_FAR_BELOW, -1,        NULL,        NULL,         "the same, as the grad-cam library ablates one channel"},
+    {"finercam",            CAM_LAYER,    gradient,          CAM_MEAN,  CAM_SIGNED,   CAM_ADD,              CAM_GRAD,                     CAM_FINER, NULL,        NULL,         "arXiv:2501.11309"},
+    {"refinecam",           CAM_REFINED,  plus_plus,         CAM_SUM,   CAM_SIGNED,   CAM_ADD,              CAM_GRAD,                     -1,        NULL,        NULL,         "the product of gradcam++ over layers"},
+    {.name = "sess", .kind = CAM_SCALES, .utility = -1, .source = "gradcam at 12 scales, arXiv:2207.01769"},
+    {.name = "dff", .kind = CAM_FACTORS, .utility = -1, .source = "arXiv:1806.10206"},
+    {.name = "fullgrad", .kind = CAM_FULLGRAD, .utility = -1, .source = "arXiv:1905.00780"},
+    {.name = "guidedbackprop", .kind = CAM_GUIDED, .utility = -1, .source = "arXiv:1412.6806"},
+    {"randomcam",           CAM_LAYER,    drawn,             CAM_MEAN,  CAM_SIGNED,   CAM_ADD,              0,                            -1,        NULL,        NULL,         "a control: weights drawn from [-1, 1)"},
 };
 /* clang-format on */
 
 const cam_method *cam_method_at(int i) { return i >= 0 && i < (int)(sizeof methods / sizeof *methods) ? &methods[i] : NULL; }
+
+int cam_method_has_class(const cam_method *m) { return m->needs || m->kind != CAM_LAYER; }
+int cam_method_is_whole(const cam_method *m) { return m->kind == CAM_FULLGRAD || m->kind == CAM_GUIDED; }
 
 const cam_method *cam_method_find(const char *name)
 {
@@ -164,9 +174,7 @@ en_status cam_method_map(const cam_method *m, const cam_site *c, int smooth, dou
     return status;
 }
 
-/* Subtracts the minimum, divides by 1e-7 + the maximum of what is left; values below 0 count as 0. One NaN or
- * infinity makes all NaN. */
-static void normalise(double *x, size_t n)
+void cam_normalise(double *x, size_t n)
 {
     double least = INFINITY, most = -INFINITY, spoiled = 0;
     for (size_t i = 0; i < n; i++) {
@@ -178,14 +186,14 @@ static void normalise(double *x, size_t n)
     for (size_t i = 0; i < n; i++) x[i] = spoiled + (x[i] - least) / (1e-7 + (most - least));
 }
 
-/* One axis of the enlargement: destination d of `size` lies between sources i and i + 1, at t of the way. */
+/* One axis: destination d of `size` lies between sources i and i + 1, at t of the way: (d + 1/2) source / size - 1/2, as a fraction, so that
+ * on a source t is 0 and not 1e-16. */
 static void sample_at(int d, int size, int source, int *i, double *t)
 {
-    double f = (d + 0.5) * source / size - 0.5;
-    *i = (int)floor(f);
-    *t = f - *i;
-    if (*i < 0) *i = 0, *t = 0;
-    if (*i >= source - 1) *i = source - 1, *t = 0;
+    int64_t over = (2 * (int64_t)d + 1) * source - size, under = 2 * (int64_t)size, most = (source - 1) * under;
+    over = over < 0 ? 0 : over > most ? most : over;
+    *i = (int)(over / under);
+    *t = (double)(over % under) / (double)under;
 }
 
 /* One axis: `count` lines of `source` numbers become lines of `size`; numbers of a line lie `step` apart. */
@@ -200,19 +208,30 @@ static void enlarge_axis(const double *from, int source, double *to, int size, i
     }
 }
 
+en_status cam_resize(const double *from, int h, int w, double *to, int height, int width, en_error *e)
+{
+    double *across = malloc((size_t)h * (size_t)width * sizeof *across);
+    if (!across) return en_fail(e, EN_E_NOMEM, "map: out of memory");
+    enlarge_axis(from, w, across, width, h, (size_t)w, (size_t)width, 1);
+    enlarge_axis(across, h, to, height, width, 1, 1, (size_t)width);
+    free(across);
+    return EN_OK;
+}
+
 en_status cam_finish_map(const double *raw, int h, int w, float *map, int height, int width, en_error *e)
 {
-    size_t small = (size_t)h * (size_t)w, wide = (size_t)h * (size_t)width, large = (size_t)height * (size_t)width;
-    double *work = malloc((small + wide + large) * sizeof *work), *across = work + small, *full = across + wide;
+    size_t small = (size_t)h * (size_t)w, large = (size_t)height * (size_t)width;
+    double *work = malloc((small + large) * sizeof *work), *full = work + small;
     if (!work) return en_fail(e, EN_E_NOMEM, "map: out of memory");
-    for (size_t i = 0; i < small; i++) work[i] = raw[i];
-    normalise(work, small);
-    enlarge_axis(work, w, across, width, h, (size_t)w, (size_t)width, 1);
-    enlarge_axis(across, h, full, height, width, 1, 1, (size_t)width);
-    normalise(full, large);
-    for (size_t i = 0; i < large; i++) map[i] = (float)full[i];
+    memcpy(work, raw, small * sizeof *work);
+    cam_normalise(work, small);
+    en_status status = cam_resize(work, h, w, full, height, width, e);
+    if (status == EN_OK) {
+        cam_normalise(full, large);
+        for (size_t i = 0; i < large; i++) map[i] = (float)full[i];
+    }
     free(work);
-    return EN_OK;
+    return status;
 }
 
 cam_map_status cam_judge_map(const double *raw, size_t n, double *positive, double *negative)

@@ -5,7 +5,8 @@
  *     M[s] = sum over k of  P[k,s],    P[k,s] = W[k,s] A[k,s]  or  max(W[k,s] A[k,s], 0)
  *
  * where the weights W come from a field of A, G and HA, taken as they are, or pooled over the positions of each channel. Some methods
- * project the channels of P on their first principal component instead of adding them up. */
+ * project the channels of P on their first principal component instead of adding them up. A few look at something else than one layer, or
+ * more than once: they have a kind of their own, and a source file. */
 #ifndef CAM_METHODS_H
 #define CAM_METHODS_H
 
@@ -34,20 +35,35 @@ typedef struct cam_channel {
     double sum, mean, deviation;
 } cam_channel;
 
-enum { CAM_GRAD = 1, CAM_HVP = 2, CAM_ABLATION = 4, CAM_SCORE = 8 };
+enum { CAM_GRAD = 1, CAM_HVP = 2, CAM_ABLATION = 4, CAM_SCORE = 8, CAM_FAR_BELOW = 16 /* an ablated channel becomes min A - 1e7 */ };
+
+/* What a method's map is made from. */
+typedef enum cam_kind {
+    CAM_LAYER,    /* products at a layer; of several layers, the mean of their scaled maps (maps.c)      */
+    CAM_REFINED,  /* the same, but the product of their final maps (maps.c)                               */
+    CAM_SCALES,   /* final maps of the same method on parts of the enlarged input (variants.c)            */
+    CAM_FACTORS,  /* a factorisation of the activation (factors.c)                                        */
+    CAM_FULLGRAD, /* gradients at the input and at every constant term of the network (whole.c)           */
+    CAM_GUIDED    /* the gradient at the input by a rule of its own (whole.c)                             */
+} cam_kind;
 
 typedef struct cam_method {
     const char *name;
+    cam_kind kind;
     double (*field)(const cam_site *site, size_t k, size_t s, const cam_channel *channel);
     cam_pooling pooling;
     cam_products products;
     cam_combination combination;
-    unsigned needs;          /* CAM_GRAD, ..; 0: the map is the same for every class    */
+    unsigned needs;          /* CAM_GRAD, ..                                             */
     int utility;             /* the cam_utility that it comes with, -1 for the caller's  */
     const char *first_order; /* the method that it is where the Hessian vanishes, or NULL */
     const char *where_flat;  /* the method that it is where G and HA are constant over positions, or NULL */
     const char *source;
 } cam_method;
+
+/* Whether the map depends on a class; whether the method looks at the whole network, whatever layer is asked for. */
+int cam_method_has_class(const cam_method *m);
+int cam_method_is_whole(const cam_method *m);
 
 /* Number i of the table, NULL past its end; by name (case, '-', '_' do not count, '+' reads as p). */
 const cam_method *cam_method_at(int i);
@@ -57,8 +73,12 @@ const cam_method *cam_method_find(const char *name);
  * smoothing). */
 en_status cam_method_map(const cam_method *m, const cam_site *site, int smooth, double *map, en_error *e);
 
-/* From raw to final, spec of the reference implementation: negative values to 0; subtract the minimum, divide by 1e-7 + maximum; enlarge
- * bilinearly (half-pixel centres, no anti-aliasing); the same normalisation again. `map` is [height, width]. */
+/* From raw to final in three steps, as the reference implementation has them. Normalise: negative values count as 0, subtract the minimum,
+ * divide by 1e-7 + the maximum of what is left; one number that is not finite makes all NaN. */
+void cam_normalise(double *x, size_t n);
+/* Enlarge (or shrink): bilinear, half-pixel centres, no anti-aliasing; places are exact fractions. to: [height, width]. */
+en_status cam_resize(const double *from, int h, int w, double *to, int height, int width, en_error *e);
+/* Normalise, enlarge, normalise again. `map` is [height, width]. */
 en_status cam_finish_map(const double *raw, int h, int w, float *map, int height, int width, en_error *e);
 
 /* What a raw map says. */

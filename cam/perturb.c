@@ -10,37 +10,42 @@
 
 enum { ABLATIONS = 32, MASKS = 16 }; /* channels in one batch */
 
-/* Utilities of the images of a batch whose logits lie stored in graph `model`. */
-static void utilities(const cam_ctx *c, net_model *model, const cam_job *j, int cls, int count, double *out)
+/* Writes the logits of the first `count` images of a finished run, [count][classes]. */
+static void take_logits(const cam_ctx *c, const net_model *model, int count, float *out)
 {
     const float *logits = en_value(model->graph, model->logits);
-    size_t row = en_image_floats(en_shape_of(model->graph, model->logits)); /* one position: features lie in order */
-    for (int i = 0; i < count; i++) out[i] = cam_utility_at(j->utility, logits + (size_t)i * row, c->net->classes, cls, NULL, NULL, NULL);
+    size_t row = en_image_floats(en_shape_of(model->graph, model->logits)), classes = (size_t)c->net->classes;
+    for (size_t i = 0; i < (size_t)count; i++) memcpy(out + i * classes, logits + i * row, classes * sizeof *out);
 }
 
-en_status cam_ablation_weights(cam_ctx *c, const cam_job *j, int image, double *weights, en_error *e)
+/* What an ablated channel becomes: 0, or what the library has for one channel at a time. */
+static float ablation_value(const cam_site_layer *l, const float *a, unsigned kind)
 {
-    const cam_site_layer *l = &c->layers[j->layer];
+    size_t floats = (size_t)l->c * (size_t)l->h * (size_t)l->w;
+    float least = a[0];
+    for (size_t i = 1; i < floats; i++) least = a[i] < least ? a[i] : least;
+    return kind & CAM_FAR_BELOW && least != 0 ? (float)((double)least - 1e7) : 0;
+}
+
+static en_status try_ablations(cam_ctx *c, const cam_site_layer *l, int image, unsigned kind, float *out, en_error *e)
+{
     EN_TRY(cam_fit_tail(c, l, ABLATIONS, e));
     en_graph *g = c->tail.graph;
     const en_shape *s = en_shape_of(g, l->ref);
     size_t floats = en_image_floats(s), pixels = en_block_floats(s) / EN_LANES;
     const float *whole = en_value(c->model.graph, l->ref) + (size_t)image * floats;
     float *copies = en_value(g, l->ref);
-    const float *logits = c->logits + (size_t)image * (size_t)c->net->classes;
-    int cls = cam_class_of(c, image, j->cls);
-    double u = cam_utility_at(j->utility, logits, c->net->classes, cls, NULL, NULL, NULL);
+    float value = ablation_value(l, l->activation + (size_t)image * (size_t)l->c * (size_t)l->h * (size_t)l->w, kind);
     en_copy_outside(g, 0, c->model.graph, image);
     for (int k = 0; k < l->c; k += ABLATIONS) {
         int count = l->c - k < ABLATIONS ? l->c - k : ABLATIONS;
         for (int i = 0; i < ABLATIONS; i++) {
             float *a = memcpy(copies + (size_t)i * floats, whole, floats * sizeof *a);
             float *channel = a + (size_t)((k + i) / EN_LANES) * pixels * EN_LANES + (k + i) % EN_LANES;
-            for (size_t p = 0; p < pixels && i < count; p++) channel[p * EN_LANES] = 0;
+            for (size_t p = 0; p < pixels && i < count; p++) channel[p * EN_LANES] = value;
         }
         en_forward_tail(g, 0, 0);
-        utilities(c, &c->tail, j, cls, count, weights + k);
-        for (int i = 0; i < count; i++) weights[k + i] = u != 0 ? (u - weights[k + i]) / u : u - weights[k + i];
+        take_logits(c, &c->tail, count, out + (size_t)k * (size_t)c->net->classes);
     }
     return EN_OK;
 }
@@ -80,17 +85,8 @@ static en_status fit_masks(cam_ctx *c, net_model *model, en_error *e)
     return status;
 }
 
-static void softmax(double *x, int n)
+static en_status try_masks(cam_ctx *c, const cam_site_layer *l, cam_input in, int image, float *out, en_error *e)
 {
-    double most = x[0], sum = 0;
-    for (int i = 1; i < n; i++) most = x[i] > most ? x[i] : most;
-    for (int i = 0; i < n; i++) sum += x[i] = en_exp(x[i] - most);
-    for (int i = 0; i < n; i++) x[i] /= sum;
-}
-
-en_status cam_score_weights(cam_ctx *c, const cam_job *j, cam_input in, int image, double *weights, en_error *e)
-{
-    const cam_site_layer *l = &c->layers[j->layer];
     size_t cells = (size_t)l->h * (size_t)l->w, pixels = (size_t)in.height * (size_t)in.width;
     const float *a = l->activation + (size_t)image * (size_t)l->c * cells, *x = in.nchw + (size_t)image * 3 * pixels;
     net_model model;
@@ -106,11 +102,65 @@ en_status cam_score_weights(cam_ctx *c, const cam_job *j, cam_input in, int imag
         }
         en_store(en_shape_of(model.graph, model.input), masked, en_value(model.graph, model.input));
         en_forward(model.graph, EN_NONE, NULL);
-        utilities(c, &model, j, cam_class_of(c, image, j->cls), count, weights + k);
+        take_logits(c, &model, count, out + (size_t)k * (size_t)c->net->classes);
     }
-    if (status == EN_OK) softmax(weights, l->c);
     free(mask);
     free(masked);
     net_model_free(&model);
     return status;
+}
+
+void cam_forget_trials(cam_ctx *c)
+{
+    for (cam_trials *t = c->trials, *next; t; t = next) {
+        next = t->next;
+        free(t);
+    }
+    c->trials = NULL;
+}
+
+/* The logits of a kind of trials at a layer; they may be there already, from another class or utility. */
+static en_status try_channels(cam_ctx *c, unsigned kind, int layer, cam_input in, int image, const float **logits, en_error *e)
+{
+    const cam_site_layer *l = &c->layers[layer];
+    cam_trials *t = c->trials;
+    while (t && (t->kind != kind || t->layer != layer)) t = t->next;
+    if (t) return *logits = t->logits, EN_OK;
+    t = malloc(sizeof *t + (size_t)l->c * (size_t)c->net->classes * sizeof *t->logits);
+    if (!t) return en_fail(e, EN_E_NOMEM, "layer %s: no memory for logits of %d channels", l->name, l->c);
+    en_status status = kind == CAM_SCORE ? try_masks(c, l, in, image, t->logits, e) : try_ablations(c, l, image, kind, t->logits, e);
+    if (status != EN_OK) return free(t), status;
+    t->kind = kind;
+    t->layer = layer;
+    t->next = c->trials;
+    c->trials = t;
+    return *logits = t->logits, EN_OK;
+}
+
+static void softmax(double *x, int n)
+{
+    double most = x[0], sum = 0;
+    for (int i = 1; i < n; i++) most = x[i] > most ? x[i] : most;
+    for (int i = 0; i < n; i++) sum += x[i] = en_exp(x[i] - most);
+    for (int i = 0; i < n; i++) x[i] /= sum;
+}
+
+en_status cam_tried_weights(cam_ctx *c, const cam_job *j, int k, cam_input in, int image, double **weights, en_error *e)
+{
+    int channels = c->layers[j->layer[k]].c, classes = c->net->classes;
+    unsigned kind = j->method->needs & (CAM_SCORE | CAM_ABLATION | CAM_FAR_BELOW);
+    const float *logits = c->logits + (size_t)image * (size_t)classes;
+    cam_aim aim = cam_aim_of(c, image, j->aim);
+    aim.rival = cam_rival_of(logits, classes, aim); /* the same one for every channel */
+    double u = cam_utility_at(aim, logits, classes, NULL, NULL, NULL);
+    const float *tried = NULL;
+    EN_TRY(try_channels(c, kind, j->layer[k], in, image, &tried, e));
+    double *w = *weights = malloc((size_t)channels * sizeof *w);
+    if (!w) return en_fail(e, EN_E_NOMEM, "%s: out of memory", j->method->name);
+    for (int i = 0; i < channels; i++) {
+        w[i] = cam_utility_at(aim, tried + (size_t)i * (size_t)classes, classes, NULL, NULL, NULL);
+        if (kind & CAM_ABLATION) w[i] = u != 0 ? (u - w[i]) / u : u - w[i];
+    }
+    if (kind & CAM_SCORE) softmax(w, channels);
+    return EN_OK;
 }

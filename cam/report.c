@@ -22,6 +22,13 @@ static const char *nothing_to_see(const cam_result *r)
     return NULL;
 }
 
+/* The full names of a request's layers, joined with '+'. */
+static void layers_of(const cam_ctx *c, const cam_job *j, char *out, size_t room)
+{
+    for (int k = 0, used = 0; k < j->layers; k++)
+        used += snprintf(out + used, room - (size_t)used, "%s%s", k ? "+" : "", c->layers[j->layer[k]].name);
+}
+
 cam_status cam_render(const cam_ctx *c, const cam_image *image, int32_t request, const char *style, uint8_t **png, size_t *size, cam_error *error)
 {
     en_error *e = cam_engine_error(error);
@@ -34,11 +41,12 @@ cam_status cam_render(const cam_ctx *c, const cam_image *image, int32_t request,
     if (net_same_name(style, "jet")) p.colormap = CAM_JET;
     else if (!net_same_name(style, "viridis")) return en_fail(e, EN_E_ARG, "no colour map is called '%s': want viridis or jet", style);
     memcpy(p.crop, image->input.box, sizeof p.crop);
-    char title[160], subtitle[320];
+    char title[160], subtitle[960], layer[sizeof j->layer_name];
+    layers_of(c, j, layer, sizeof layer);
     net_class known = net_class_at(r->cls);
     snprintf(title, sizeof title, "%s  %.1f %%", known.name, 100 * (double)r->probability);
-    snprintf(subtitle, sizeof subtitle, "%s of %s\n%s, layer %s, class %d", j->method->name, cam_utility_name(j->utility), c->net->arch->name,
-             cam_net_layer_name(c->net, j->layer_name), r->cls);
+    snprintf(subtitle, sizeof subtitle, "%s of %s\n%s, layer %s, class %d", j->method->name, cam_utility_name(j->aim.utility), c->net->arch->name,
+             layer, r->cls);
     p.title = title;
     p.subtitle = subtitle;
     if (c->net->seeded.net) p.stamp = "SEEDED WEIGHTS: made up, not a finding";
@@ -71,10 +79,12 @@ static void put_top(wt_json_writer *w, const cam_ctx *c, int image, int topk, co
 static void put_map(wt_json_writer *w, const cam_ctx *c, const cam_job *j, const cam_result *r)
 {
     net_class known = net_class_at(r->cls);
+    char layer[sizeof j->layer_name];
+    layers_of(c, j, layer, sizeof layer);
     wt_json_open(w, '{');
     wt_json_put_key(w, "method"), wt_json_put_string(w, j->method->name);
-    wt_json_put_key(w, "layer"), wt_json_put_string(w, cam_net_layer_name(c->net, j->layer_name));
-    wt_json_put_key(w, "utility"), wt_json_put_string(w, cam_utility_name(j->utility));
+    wt_json_put_key(w, "layer"), wt_json_put_string(w, layer);
+    wt_json_put_key(w, "utility"), wt_json_put_string(w, cam_utility_name(j->aim.utility));
     wt_json_put_key(w, "class"), wt_json_put_integer(w, r->cls);
     wt_json_put_key(w, "wnid"), wt_json_put_string(w, known.wnid);
     wt_json_put_key(w, "name"), wt_json_put_string(w, known.name);

@@ -137,16 +137,21 @@ typedef struct cam_request {
     uint32_t size;       /* sizeof(cam_request)                                              */
     const char *method;  /* cam_list("methods")                                              */
     const char *utility; /* cam_list("utilities")                                            */
-    const char *layer;   /* "pre_pool", "conv", or a layer's name                            */
+    const char *layer;   /* "pre_pool", "conv", or a layer's name; several joined with '+' make one map (refinecam:
+                          * the product, else the mean). fullgrad and guidedbackprop always start at the input */
     int32_t cls;         /* index, or CAM_TOP1, ..                                           */
     uint64_t seed;       /* for methods that draw random numbers: the same for every image   */
-    uint32_t flags;      /* CAM_WITH_HVP, CAM_EIGEN_SMOOTH                                   */
+    uint32_t flags;      /* CAM_WITH_HVP, ..                                                 */
+    int32_t rival;       /* with CAM_AGAINST: the class that the utility contrast compares with, like cls */
 } cam_request;
 
 enum {
-    CAM_WITH_HVP = 1,    /* compute H A for cam_hvp_activation although the method does not need it          */
-    CAM_EIGEN_SMOOTH = 2 /* project products on their first principal component instead of adding them up; a
-                          * method that does so anyway stays as it is                                        */
+    CAM_WITH_HVP = 1,     /* compute H A for cam_hvp_activation although the method does not need it         */
+    CAM_EIGEN_SMOOTH = 2, /* project products on their first principal component instead of adding them up; a
+                           * method that does so anyway stays as it is                                       */
+    CAM_AUG_SMOOTH = 4,   /* the mean of the final maps of six variants of the input: as it is and mirrored, times
+                           * 0.9, 1 and 1.1; all explain the class of the input as it is                     */
+    CAM_AGAINST = 8       /* rival counts; without it contrast compares with the strongest other class       */
 };
 
 /* What a map says. CAM_MAP_BLANK: no position speaks for the class. CAM_MAP_CONSTANT: all positions say the same. */
@@ -155,7 +160,7 @@ enum { CAM_STATUS_OK, CAM_STATUS_BLANK, CAM_STATUS_CONSTANT, CAM_STATUS_NONFINIT
 typedef struct cam_result {
     int32_t status;           /* CAM_STATUS_*                                                                      */
     int32_t cls;              /* the class that was explained                                                      */
-    int32_t height, width;    /* of the raw map                                                                    */
+    int32_t height, width;    /* of the raw map: the layer's; the input's where several layers or inputs are joined */
     float logit, probability;
     double utility;           /* its value                                                                         */
     double positive, negative;/* sums of the raw map's positive and negative values (the latter without sign)       */
@@ -175,7 +180,8 @@ CAM_API cam_status cam_explain(cam_ctx *ctx, cam_input input, const cam_request 
 CAM_API const float *cam_logits(const cam_ctx *ctx, int32_t image);                  /* [classes]                                     */
 CAM_API const float *cam_map(const cam_ctx *ctx, int32_t image, int32_t request);    /* final, [input height, input width], 0 .. 1    */
 CAM_API const double *cam_raw_map(const cam_ctx *ctx, int32_t image, int32_t request); /* before ReLU, scaling and resize              */
-/* Activation A, gradient G, and product H A of the request's layer, utility and class: [C,H,W] in chw; NULL if it was not needed. */
+/* Activation A, gradient G, and product H A of the request's (first) layer, utility and class: [C,H,W] in chw; NULL if it was not needed. Of
+ * guidedbackprop the gradient at the input by its own rule. */
 CAM_API const float *cam_activation(const cam_ctx *ctx, int32_t image, int32_t request, int32_t chw[3]);
 CAM_API const float *cam_gradient(const cam_ctx *ctx, int32_t image, int32_t request);
 CAM_API const float *cam_hvp_activation(const cam_ctx *ctx, int32_t image, int32_t request);
@@ -185,9 +191,34 @@ CAM_API const float *cam_hvp_activation(const cam_ctx *ctx, int32_t image, int32
  * requests of the last cam_explain, of which the first for this layer must have needed a gradient. */
 CAM_API cam_status cam_hvp(cam_ctx *ctx, int32_t request, const float *vector, float *product, cam_error *e);
 
+/* A request's product H A found in two other ways: by differences of gradients along A, which is a check of the second order, and where the
+ * layer's tail is affine in closed form, which is a check of everything. The caller sets size. */
+typedef struct cam_hvp_check {
+    uint32_t size;
+    double norm;        /* |H A|                                                                                    */
+    double differences; /* distance of the differences from it, as a share of |H A| (of |G| where H A is 0). A kink of the tail near A
+                         * makes it large: differences cross it, derivatives do not                                  */
+    double closed_form; /* the same of the closed form; -1 where there is none                                      */
+} cam_hvp_check;
+CAM_API cam_status cam_check_hvp(cam_ctx *ctx, int32_t image, int32_t request, cam_hvp_check *out, cam_error *e);
+
 /* The part of the network behind a layer: activations [n,C,H,W] in, logits [n,classes] out. What else that part reads (a residual shortcut)
  * is taken from image 0 of the last cam_explain that had a request for this layer. */
 CAM_API cam_status cam_tail(cam_ctx *ctx, const char *layer, const float *activations, int32_t n, float *logits, cam_error *e);
+
+/* Deep feature factorisation of the activation of a request's (first) layer: concepts, each with a map of where it is seen (the method dff
+ * shows the one of five in which the network sees the class most). The caller sets size, count and the arrays, of which any may be NULL. */
+enum { CAM_MAX_CONCEPTS = 32 };
+typedef struct cam_factors {
+    uint32_t size;    /* sizeof(cam_factors)                                                                        */
+    int32_t count;    /* of concepts                                                                                */
+    double *maps;     /* [count][height,width] H                                                                    */
+    float *vectors;   /* [count][channels] W, plus each channel's minimum                                           */
+    int32_t *cls;     /* [count] the class that the tail sees in a vector which stands at every position            */
+    int32_t height, width, channels, iterations;
+    double error, norm; /* |X - W H| and |X|, X being the activation less each channel's minimum                    */
+} cam_factors;
+CAM_API cam_status cam_factorise(cam_ctx *ctx, int32_t image, int32_t request, cam_factors *factors, cam_error *e);
 
 /* Bytes of memory that the context holds for its graph, and that the network holds for its weights. */
 CAM_API size_t cam_ctx_bytes(const cam_ctx *ctx);
@@ -220,6 +251,8 @@ typedef struct cam_shapley_request {
     int64_t tail_runs;      /* runs of the tail at most, 0: 65536                                                 */
     double error;           /* sampling stops when no standard error is larger; 0: when the permutations are used */
     uint64_t seed;          /* its low 32 bits count                                                              */
+    uint32_t flags;         /* CAM_AGAINST                                                                        */
+    int32_t rival;          /* as in cam_request; otherwise the strongest other class of the image, in every coalition */
 } cam_shapley_request;
 
 typedef struct cam_shapley_result {

@@ -48,18 +48,23 @@ static double away(const float *o, int classes, int c, double l, int i)
     return others;
 }
 
-/* o_c minus the largest other logit. */
-static double contrast(const float *o, int classes, int c, float *gradient, float *hvp)
+int cam_rival_of(const float *o, int classes, cam_aim aim)
 {
-    int d = c == 0 ? 1 : 0;
+    int d = aim.rival;
+    for (int i = 0; i < classes && aim.rival < 0; i++)
+        if (i != aim.cls && (d < 0 || o[i] > o[d])) d = i;
+    return d < 0 ? aim.cls : d;
+}
+
+/* o_c - o_d; against itself a class has a contrast of 0. */
+static double contrast(const float *o, int classes, cam_aim aim, float *gradient, float *hvp)
+{
+    int d = cam_rival_of(o, classes, aim);
     for (int i = 0; i < classes; i++) {
-        if (i != c && o[i] > o[d]) d = i;
-        if (gradient) gradient[i] = i == c;
+        if (gradient) gradient[i] = (float)((i == aim.cls) - (i == d));
         if (hvp) hvp[i] = 0;
     }
-    if (classes < 2) return (double)o[c];
-    if (gradient) gradient[d] = -1;
-    return (double)o[c] - (double)o[d];
+    return (double)o[aim.cls] - (double)o[d];
 }
 
 /* The classes whose logits are nearest to o_c, nearest first; returns how many there are. */
@@ -106,9 +111,11 @@ static double finer(const float *o, int classes, int c, const float *v, float *g
     return (double)o[c] - a;
 }
 
-double cam_utility_at(cam_utility u, const float *o, int classes, int c, const float *v, float *gradient, float *hvp)
+double cam_utility_at(cam_aim aim, const float *o, int classes, const float *v, float *gradient, float *hvp)
 {
-    if (u == CAM_CONTRAST) return contrast(o, classes, c, gradient, hvp);
+    cam_utility u = aim.utility;
+    int c = aim.cls;
+    if (u == CAM_CONTRAST) return contrast(o, classes, aim, gradient, hvp);
     if (u == CAM_FINER) return finer(o, classes, c, v, gradient, hvp);
     double l = log_sum_exp(o, classes), target = (double)o[c], sc = en_exp(target - l), mean = 0;
     double value = u == CAM_LOGIT ? target : u == CAM_SOFTMAX ? sc : u == CAM_LOGSOFTMAX ? target - l : target + (target - l);

@@ -4,6 +4,7 @@
 #define CAM_UTILITY_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* With o the logits, c the class, e its unit vector, s = softmax(o), L = log sum exp(o), v a direction and m = sum s v:
  *
@@ -12,7 +13,7 @@
  *     softmax      s_c          s_c (e - s)    s_c (v_c - m) (e - s) - s_c s (v - m)
  *     logsoftmax   o_c - L      e - s          - s (v - m)
  *     rest         2 o_c - L    2 e - s        - s (v - m)                             (arXiv:2501.06261)
- *     contrast     o_c - o_d    e - e_d        0                   d: the strongest other class
+ *     contrast     o_c - o_d    e - e_d        0                   d: a rival, or else the strongest other class
  *     finer        o_c - a      see finer()                        a: mean of the three logits nearest to o_c, weighted by their softmax
  *                                                                                      (FinerCAM, arXiv:2501.11309, its epsilon 0) */
 typedef enum cam_utility { CAM_LOGIT, CAM_SOFTMAX, CAM_LOGSOFTMAX, CAM_REST, CAM_CONTRAST, CAM_FINER, CAM_UTILITIES } cam_utility;
@@ -25,9 +26,19 @@ const char *cam_utility_name(cam_utility u);
 /* The utility of that name, CAM_UTILITIES if there is none. */
 cam_utility cam_utility_find(const char *name);
 
+/* What is explained: a utility of a class. */
+typedef struct cam_aim {
+    cam_utility utility;
+    int cls, rival; /* rival: of contrast; an index, or CAM_STRONGEST for the strongest class besides cls */
+} cam_aim;
+enum { CAM_STRONGEST = INT32_MIN };
+
+/* The class that contrast compares with; cls itself if there is no other. */
+int cam_rival_of(const float *logits, int classes, cam_aim aim);
+
 /* Value, gradient and Hessian-vector product at the logits; gradient and hvp (with direction) may be NULL. Sums are in double, and
  * 1 - s_c is never formed. gradient and hvp have `classes` numbers. */
-double cam_utility_at(cam_utility u, const float *logits, int classes, int c, const float *direction, float *gradient, float *hvp);
+double cam_utility_at(cam_aim aim, const float *logits, int classes, const float *direction, float *gradient, float *hvp);
 
 /* Softmax of the logits in double. */
 void cam_softmax(const float *logits, int classes, double *out);

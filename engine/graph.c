@@ -168,6 +168,7 @@ en_status en_graph_finish(en_graph *g, const en_options *o, en_error *e)
     g->pool = o->pool;
     g->seeds = o->seeds;
     g->tail_only = o->tail_only;
+    g->first_order = o->first_order;
     g->exact = o->exact;
     g->kernels = en_kernels();
     int usable;
@@ -196,6 +197,16 @@ const char *en_name_of(const en_graph *g, en_ref x) { return g->node[x].name; }
 const char *en_key_of(const en_graph *g, en_ref x) { return g->node[x].key; }
 const en_shape *en_shape_of(const en_graph *g, en_ref x) { return &g->node[x].shape; }
 size_t en_graph_bytes(const en_graph *g) { return g->floats * sizeof(float); }
+const char *en_op_name(const en_graph *g, en_ref x) { return g->node[x].op ? g->node[x].op->name : NULL; }
+
+const float *en_constant_term(const en_graph *g, en_ref x)
+{
+    const en_node *n = &g->node[x];
+    if (n->op == &en_op_batch_norm) return n->prepared ? n->prepared + en_blocks(n->shape.dim[1]) * EN_LANES : NULL; /* scale, then shift */
+    if (n->op != &en_op_conv2d || n->inputs < 3 || g->node[n->in[1]].shape.rank != 4) return NULL;
+    return g->node[n->in[2]].constant;
+}
+
 en_node *en_node_at(en_graph *g, en_ref x) { return &g->node[x]; }
 en_params *en_params_of(const en_graph *g) { return g->params; }
 en_pool *en_pool_of(const en_graph *g) { return g->pool; }

@@ -47,6 +47,7 @@ int en_graph_failed(const en_graph *g); /* whether an error has stuck */
 typedef struct en_options {
     en_pool *pool;     /* NULL: the calling thread alone; otherwise it must outlive the graph */
     int seeds;         /* largest number of seeds in one reverse pass (0: no reverse pass)     */
+    int first_order;   /* no memory for tangents: values and gradients only                    */
     int tail_only;     /* memory for tails and what they read alone: only en_forward_tail and what follows it may be called */
     int no_fuse;       /* leave every op by itself (for tests: fusing changes no bit)          */
     int exact;         /* no convolution with fewer multiplications and larger rounding errors (ops/winograd.h) */
@@ -75,6 +76,9 @@ float *en_adjoint(en_graph *g, en_ref x, int seed, int order);
 /* Values of all nodes; with cut >= 0 also tangents over its tail, starting from the direction (stored layout, for the first member of the
  * cut; NULL: the members' own values). cut -1: values alone. */
 void en_forward(en_graph *g, int cut, const float *direction);
+/* One node's value from those before it: en_forward in steps, for who wants to look in between. Leaves, and nodes that are part of another
+ * one's work, do nothing. */
+void en_forward_node(en_graph *g, en_ref x);
 /* The same for the tail alone, from the values that the caller or an earlier pass left at the cut and in the prefix. Without
  * `tangents` only values. */
 void en_forward_tail(en_graph *g, int cut, int tangents);
@@ -89,6 +93,16 @@ void en_copy_outside(en_graph *g, int cut, en_graph *from, int image);
 void en_seed(en_graph *g, int cut, int seeds, int order);
 /* Adjoints of the members of the cut. */
 void en_reverse(en_graph *g);
+/* The same; each node of the tail is shown, the last first, when its adjoints are complete and before they go on to its inputs. The visitor may
+ * change them (guided backpropagation does) or add them up (FullGrad does). */
+typedef void en_visitor(void *arg, en_ref x);
+void en_reverse_shown(en_graph *g, en_visitor *visit, void *arg);
+
+/* The name of a node's op, as in ops.def; NULL for a leaf. */
+const char *en_op_name(const en_graph *g, en_ref x);
+/* What a convolution with a window or a batch norm adds to each channel whatever its input: [C], or NULL if it adds nothing or is no
+ * such node. After en_graph_finish. */
+const float *en_constant_term(const en_graph *g, en_ref x);
 
 /* What the ops of a tail say of themselves: the strongest statement that holds for all of them. */
 typedef enum en_curvature {

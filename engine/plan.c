@@ -58,9 +58,9 @@ static void collect(en_graph *g, buffers *b)
         if (!alive(n) || (g->tail_only && !n->kept)) continue;
         int carries_tangent = n->tail || n->cut;
         int last = n->last_use > i ? n->last_use : i;
-        add(b, n->floats * (carries_tangent ? 2 : 1), n->op ? i : 0, n->kept ? end : last, &n->value);
+        add(b, n->floats * (carries_tangent && !g->first_order ? 2 : 1), n->op ? i : 0, n->kept ? end : last, &n->value);
         if (carries_tangent && g->seeds)
-            add(b, n->floats * 2 * (size_t)g->seeds, n->output ? g->nodes : end - 1 - last, n->cut ? end : end - 1 - i, &n->adjoint);
+            add(b, n->floats * (g->first_order ? 1 : 2) * (size_t)g->seeds, n->output ? g->nodes : end - 1 - last, n->cut ? end : end - 1 - i, &n->adjoint);
         if (!n->prepared && n->scratch > g->scratch) g->scratch = n->scratch;
         if (n->worker_scratch > g->worker_floats) g->worker_floats = n->worker_scratch;
     }

@@ -11,7 +11,7 @@ float *en_value(en_graph *g, en_ref x) { return g->finished && g->node[x].kept ?
 float *en_tangent(en_graph *g, en_ref x)
 {
     const en_node *n = &g->node[x];
-    return g->finished && (n->tail || n->cut) ? at(g, n->value) + n->floats : NULL;
+    return g->finished && !g->first_order && (n->tail || n->cut) ? at(g, n->value) + n->floats : NULL;
 }
 
 /* The adjoints of one node: all gradients, then all their tangents, so that either kind, or both, are one batch. */
@@ -97,6 +97,11 @@ void en_forward(en_graph *g, int cut, const float *direction)
     }
 }
 
+void en_forward_node(en_graph *g, en_ref x)
+{
+    if (g->node[x].op && !g->node[x].absorbed) forward_node(g, &g->node[x], EN_NONE, VALUES);
+}
+
 void en_forward_tail(en_graph *g, int cut, int tangents) { forward_tail(g, cut, tangents ? VALUES | TANGENTS : VALUES); }
 
 void en_forward_tangents(en_graph *g, int cut) { forward_tail(g, cut, TANGENTS); }
@@ -172,12 +177,15 @@ static void clear_adjoint(en_graph *g, en_ref x, en_ref visitor)
         memset(at(g, n->adjoint), 0, n->floats * (size_t)(g->sweep_seeds * g->sweep_order) * sizeof(float));
 }
 
-void en_reverse(en_graph *g)
+void en_reverse_shown(en_graph *g, en_visitor *visit, void *arg)
 {
     for (int i = g->nodes - 1; i >= 0; i--) {
         clear_adjoint(g, i, i);
         if (!en_in_tail(&g->node[i], g->sweep_cut)) continue;
+        if (visit) visit(arg, i);
         for (int k = 0; k < g->node[i].inputs; k++) clear_adjoint(g, g->node[i].in[k], i);
         reverse_node(g, &g->node[i]);
     }
 }
+
+void en_reverse(en_graph *g) { en_reverse_shown(g, NULL, NULL); }

@@ -50,11 +50,15 @@ void en_store(const en_shape *s, const float *from, float *to)
         memset(to + n, 0, (floats - n) * sizeof *to);
         return;
     }
-    size_t hw = en_block_floats(s) / EN_LANES, image = en_image_floats(s);
-    memset(to, 0, floats * sizeof *to);
-    for (int n = 0; n < s->dim[0]; n++, to += image)
-        for (int c = 0; c < s->dim[1]; c++)
-            for (size_t p = 0; p < hw; p++) to[((size_t)(c / EN_LANES) * hw + p) * EN_LANES + (size_t)(c % EN_LANES)] = *from++;
+    size_t hw = en_block_floats(s) / EN_LANES;
+    for (int n = 0; n < s->dim[0]; n++)
+        for (int c = 0, lanes; c < s->dim[1]; c += lanes, from += (size_t)lanes * hw) {
+            lanes = s->dim[1] - c < EN_LANES ? s->dim[1] - c : EN_LANES;
+            for (size_t p = 0; p < hw; p++, to += EN_LANES) {
+                memset(to, 0, EN_LANES * sizeof *to);
+                for (int i = 0; i < lanes; i++) to[i] = from[(size_t)i * hw + p];
+            }
+        }
 }
 
 void en_load(const en_shape *s, const float *from, float *to)

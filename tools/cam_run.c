@@ -4,12 +4,14 @@
 #include "nets/nets.h"
 #include "tools/advice.h"
 #include "tools/bundle.h"
+#include "tools/checks.h"
 #include "tools/dump.h"
 #include "tools/options.h"
 #include "tools/progress.h"
 #include "tools/requests.h"
 #include "tools/show.h"
 #include "tools/stems.h"
+#include "tools/truth.h"
 #include "weights/file.h"
 
 #include <fcntl.h>
@@ -18,14 +20,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { EXIT_DONE, EXIT_SOME_FAILED, EXIT_USAGE, EXIT_WEIGHTS, EXIT_INPUT, EXIT_NONFINITE, EXIT_MEMORY, EXIT_INTERRUPTED = 130 };
 
 typedef struct options {
     const char *net, *weights, *tensor, *methods, *utility, *layers, *classes, *out, *json, *dump, *preprocess, *colormap;
-    long topk, threads, seed;
-    int force, strict, quiet, list_nets, list_methods, list_layers, help, version;
+    const char *smooth, *contrast, *shapley, *error, *check;
+    long topk, threads, seed, samples, budget;
+    int force, strict, quiet, list_nets, list_methods, list_utilities, list_layers, help, version;
 } options;
 
 /* clang-format off */
@@ -37,11 +41,18 @@ static const opt_row rows[] = {
     {OPT_TEXT,     0,   "input-tensor", "FILE.npy",      "a ready input: float32 [3,H,W] or [N,3,H,W]; seeded-image:N", AT(tensor)},
     {OPT_TEXT,     0,   "preprocess",   "P",             "native (default), paper, or WxH:bilinear|bicubic|none", AT(preprocess)},
     {OPT_HEADING,  0,   NULL,           NULL,            "explanation", 0},
-    {OPT_TEXT,     'm', "method",       "LIST",          "shapleycam (default), others of --list-methods, or all", AT(methods)},
-    {OPT_TEXT,     'u', "utility",      "U",             "rest (default), logit, softmax, logsoftmax, contrast, finer", AT(utility)},
-    {OPT_TEXT,     'l', "layer",        "LIST",          "pre_pool (default), conv, or names of --list-layers", AT(layers)},
+    {OPT_TEXT,     'm', "method",       "LIST",          "shapleycam (default), others of --list-methods, fast, or all", AT(methods)},
+    {OPT_TEXT,     'u', "utility",      "LIST",          "rest (default), logit, softmax, logsoftmax, contrast, finer", AT(utility)},
+    {OPT_TEXT,     'l', "layer",        "LIST",          "pre_pool (default), conv, or names of --list-layers; A+B: one map of both", AT(layers)},
     {OPT_TEXT,     'c', "class",        "LIST",          "top1 (default), topN, index, WordNet id, or name", AT(classes)},
+    {OPT_TEXT,     0,   "contrast",     "CLASS",         "what speaks for a class and against this one", AT(contrast)},
+    {OPT_TEXT,     0,   "smooth",       "KIND",          "none (default); aug: six variants of the picture; eigen", AT(smooth)},
     {OPT_COUNT,    's', "seed",         "N",             "for methods that draw random numbers (0)", AT(seed)},
+    {OPT_TEXT,     0,   "shapley",      "N|RxC|all",     "the Shapley values of so many regions, and how near each map is", AT(shapley)},
+    {OPT_COUNT,    0,   "samples",      "N",             "orders at most, where they are sampled (2000)", AT(samples)},
+    {OPT_TEXT,     0,   "error",        "E",             "standard error at which sampling stops", AT(error)},
+    {OPT_COUNT,    0,   "budget",       "N",             "runs of the network's tail at most (65536)", AT(budget)},
+    {OPT_TEXT,     0,   "check",        "LIST",          "hvp: H A found in other ways; repro: the same bits from other threads", AT(check)},
     {OPT_HEADING,  0,   NULL,           NULL,            "output", 0},
     {OPT_COUNT,    'k', "topk",         "K",             "how many classes to list (5)", AT(topk)},
     {OPT_TEXT,     'o', "out",          "DIR",           "a new folder for pictures, maps (.npy), report and manifest", AT(out)},
@@ -51,11 +62,12 @@ static const opt_row rows[] = {
     {OPT_HEADING,  0,   NULL,           NULL,            "running", 0},
     {OPT_COUNT,    't', "threads",      "N",             "default: one per processor", AT(threads)},
     {OPT_FLAG,     0,   "force",        NULL,            "write into a folder that is not empty", AT(force)},
-    {OPT_FLAG,     0,   "strict",       NULL,            "a blank map is a failure (exit 5)", AT(strict)},
+    {OPT_FLAG,     0,   "strict",       NULL,            "a map that is blank or constant is a failure (exit 5)", AT(strict)},
     {OPT_FLAG,     'q', "quiet",        NULL,            "nothing on stderr but errors", AT(quiet)},
     {OPT_HEADING,  0,   NULL,           NULL,            "information", 0},
     {OPT_FLAG,     0,   "list-nets",    NULL,            "networks", AT(list_nets)},
     {OPT_FLAG,     0,   "list-methods", NULL,            "methods", AT(list_methods)},
+    {OPT_FLAG,     0,   "list-utilities", NULL,          "utilities", AT(list_utilities)},
     {OPT_FLAG,     0,   "list-layers",  NULL,            "layers of --net, with the shape of their output", AT(list_layers)},
     {OPT_FLAG,     'h', "help",         NULL,            "this text", AT(help)},
     {OPT_FLAG,     'V', "version",      NULL,            "version and compiler", AT(version)},
@@ -70,12 +82,14 @@ typedef struct run {
     cam_net *plan, *net;   /* without weights, to check what is asked for; and with     */
     cam_ctx *ctx;
     request_list requests;
+    truth truth;
+    checks checks;
     bundle bundle;
     progress progress;
     FILE *json;            /* where JSON lines go, NULL for nowhere                     */
     int inputs, done;      /* images asked for, and tried                               */
     int failed, code;      /* failed ones; their exit code, EXIT_SOME_FAILED if several */
-    int doubtful;          /* maps that are not finite, or blank where that is refused  */
+    int doubtful;          /* maps that are not finite, or say nothing where that is refused */
     int shown, drawn;      /* reports on stdout, pictures in the current folder         */
 } run;
 
@@ -115,7 +129,7 @@ static void print_help(void)
            "stderr.\n"
            "Exit codes: 0 done, 1 some inputs failed or results could not be written, 2 usage, 3 weights missing or rejected, 4 "
            "input\n"
-           "unreadable, 5 numbers that are not finite (or a blank map with --strict), 6 out of memory or over a limit, 130 "
+           "unreadable, 5 numbers that are not finite (or a map that says nothing, with --strict), 6 out of memory or over a limit, 130 "
            "interrupted\n"
            "(finished images are kept).\n\n"
            "examples  cam_run --net mobilenet_v2 --weights mobilenet_v2-b0353104.pth --class top2 dog.jpg\n"
@@ -186,25 +200,64 @@ static cam_status save_maps(run *r, const cam_image *image, const char *prefix, 
     cam_status status = CAM_OK;
     for (int i = 0; i < r->requests.count && !status; i++) {
         const cam_request *q = &r->requests.request[i];
-        char base[300], number[16] = "";
+        char base[300], number[16] = "", utility[24] = "";
         if (request_repeats(&r->requests, results, i)) continue;
         if (in.n > 1) snprintf(number, sizeof number, "-%d", n);
-        snprintf(base, sizeof base, "%s%s-%s-%s-%d", prefix, number, q->layer, q->method, results[i].cls);
+        if (r->requests.utilities > 1) snprintf(utility, sizeof utility, "-%s", q->utility);
+        snprintf(base, sizeof base, "%s%s-%.120s-%s%s-%d", prefix, number, q->layer, q->method, utility, results[i].cls);
         if (in.n == 1) status = save_picture(r, image, base, i, e);
         if (!status && r->o.out) status = save_arrays(r, base, n, i, &results[i], in, e);
     }
     return status;
 }
 
-static cam_status write_json(run *r, const char *name, int n, cam_error *e)
+/* Appends a member to a JSON object, and frees its value. */
+static cam_status add_member(char **object, const char *key, wt_json_writer *value, cam_error *e)
 {
-    char *line;
+    char *text, *grown;
+    size_t size, length = strlen(*object);
+    EN_TRY(wt_json_take(value, &text, &size, (en_error *)e));
+    grown = realloc(*object, length + strlen(key) + size + 8);
+    if (grown) sprintf(grown + length - 1, ",\"%s\":%s}", key, text);
+    free(text);
+    if (!grown) return en_fail((en_error *)e, EN_E_NOMEM, "report: out of memory");
+    *object = grown;
+    return CAM_OK;
+}
+
+/* What was found beside the maps of image n: Shapley values and checks, on stdout where the report is, and in the JSON line. */
+static cam_status add_findings(run *r, cam_input in, int n, const cam_result *results, char **line, cam_error *e)
+{
+    FILE *out = r->json == stdout ? NULL : stdout;
+    wt_json_writer shapley = {0}, checked = {0};
+    if (r->truth.wanted) {
+        EN_TRY(truth_show(&r->truth, r->ctx, n, &r->requests, results, out, line ? &shapley : NULL, e));
+        if (line) EN_TRY(add_member(line, "shapley", &shapley, e));
+    }
+    if (!r->o.check) return CAM_OK;
+    EN_TRY(checks_show(&r->checks, r->net, r->ctx, in, n, &r->requests, results, out, line ? &checked : NULL, e));
+    return line ? add_member(line, "checks", &checked, e) : CAM_OK;
+}
+
+static cam_status write_line(run *r, const char *line, cam_error *e)
+{
+    if (r->o.out) EN_TRY(bundle_report(&r->bundle, line, e));
+    if (r->json) fprintf(r->json, "%s\n", line);
+    if (r->json && r->json != stdout && (fflush(r->json) || ferror(r->json))) return en_fail((en_error *)e, EN_E_IO, "%s: cannot write", r->o.json);
+    return CAM_OK;
+}
+
+/* The report of image n: for people on stdout, unless JSON goes there, and as a line of JSON where that is wanted. */
+static cam_status write_report(run *r, cam_input in, const char *name, int n, const cam_result *results, cam_error *e)
+{
+    char *line = NULL;
     int32_t classes = cam_net_classes(r->net);
-    EN_TRY(cam_report(r->ctx, name, n, r->o.topk < classes ? (int32_t)r->o.topk : classes, &line, e));
-    cam_status status = r->o.out ? bundle_report(&r->bundle, line, e) : CAM_OK;
-    if (!status && r->json) fprintf(r->json, "%s\n", line);
-    if (!status && r->json && r->json != stdout && (fflush(r->json) || ferror(r->json)))
-        status = en_fail((en_error *)e, EN_E_IO, "%s: cannot write", r->o.json);
+    int wanted = r->json || r->o.out;
+    if (r->json != stdout && r->shown++) printf("\n");
+    if (r->json != stdout) show_report(r->ctx, r->net, name, n, r->o.topk, &r->requests, results);
+    if (wanted) EN_TRY(cam_report(r->ctx, name, n, r->o.topk < classes ? (int32_t)r->o.topk : classes, &line, e));
+    cam_status status = add_findings(r, in, n, results, wanted ? &line : NULL, e);
+    if (!status && wanted) status = write_line(r, line, e);
     free(line);
     return status;
 }
@@ -213,14 +266,14 @@ static cam_status write_json(run *r, const char *name, int n, cam_error *e)
 static cam_status write_results(run *r, const cam_image *image, const char *name, const char *prefix, int n,
                                 const cam_result *results, cam_error *e)
 {
-    cam_status status = CAM_OK;
-    for (int i = 0; i < r->requests.count; i++)
-        r->doubtful += results[i].status == CAM_STATUS_NONFINITE || (r->o.strict && results[i].status == CAM_STATUS_BLANK);
-    if (r->json != stdout && r->shown++) printf("\n");
-    if (r->json != stdout) show_report(r->ctx, r->net, name, n, r->o.topk, &r->requests, results);
-    if (r->json || r->o.out) status = write_json(r, name, n, e);
+    cam_input in = cam_image_input(image);
+    for (int i = 0; i < r->requests.count; i++) {
+        int s = results[i].status;
+        r->doubtful += s == CAM_STATUS_NONFINITE || (r->o.strict && (s == CAM_STATUS_BLANK || s == CAM_STATUS_CONSTANT));
+    }
+    cam_status status = write_report(r, in, name, n, results, e);
     if (!status && (r->o.out || (!r->o.json && !r->o.dump))) status = save_maps(r, image, prefix, n, results, e);
-    if (!status && r->o.dump) status = dump_write(r->o.dump, r->ctx, r->net, &r->requests, results, cam_image_input(image), e);
+    if (!status && r->o.dump) status = dump_write(r->o.dump, r->ctx, r->net, &r->requests, results, in, e);
     return status;
 }
 
@@ -258,6 +311,22 @@ static cam_status check_finite(cam_input in, const char *name, cam_error *e)
     return CAM_OK;
 }
 
+/* Says what a method costs that runs the network again and again, before it does. */
+static void announce_cost(run *r, cam_input in)
+{
+    enum { MANY = 50 };
+    struct timespec from, to;
+    long passes = requests_passes(&r->requests, r->net);
+    float *logits = passes < MANY || r->o.quiet || r->done ? NULL : malloc((size_t)in.n * (size_t)cam_net_classes(r->net) * sizeof *logits);
+    if (!logits) return;
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    cam_status status = cam_forward(r->ctx, in, logits, NULL);
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    double seconds = (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
+    if (!status) fprintf(stderr, "cam_run: %ld forward passes for each picture, about %.0f s (--method fast leaves such methods out)\n", passes, (double)passes * seconds / in.n);
+    free(logits);
+}
+
 /* Runs the network on what was read and writes what was asked for. Returns an exit code. */
 static int explain_input(run *r, const cam_image *image, const char *name, const char *prefix, cam_error *e)
 {
@@ -265,6 +334,7 @@ static int explain_input(run *r, const cam_image *image, const char *name, const
     if (r->o.dump && in.n > 1) return en_fail((en_error *)e, EN_E_ARG, "%s: %d inputs; --dump wants one", name, in.n), EXIT_USAGE;
     cam_result *results = calloc((size_t)in.n * (size_t)r->requests.count, sizeof *results);
     cam_status status = results ? check_finite(in, name, e) : en_fail((en_error *)e, EN_E_NOMEM, "%s: out of memory", name);
+    if (!status) announce_cost(r, in);
     if (!status) status = cam_explain(r->ctx, in, r->requests.request, r->requests.count, results, e);
     int code = status == CAM_E_ARG ? EXIT_INPUT : exit_code(status, EXIT_SOME_FAILED);
     progress_clear(&r->progress);
@@ -291,10 +361,28 @@ static int explain_image(run *r, const char *path, const char *prefix)
 
 /* ---- the story ---- */
 
+/* The options of --shapley and --check. */
+static int read_findings(run *r)
+{
+    cam_error e = {0};
+    char *end = NULL;
+    r->truth.like.permutations = r->o.samples;
+    r->truth.like.tail_runs = r->o.budget;
+    r->checks.threads = (int)r->o.threads;
+    if (r->o.error) r->truth.like.error = strtod(r->o.error, &end);
+    if (r->o.error && (end == r->o.error || *end || !(r->truth.like.error >= 0))) return fail(EXIT_USAGE, "--error: want a number that is not negative");
+    if ((r->o.samples || r->o.budget || r->o.error) && !r->o.shapley) return fail(EXIT_USAGE, "--samples, --budget and --error go with --shapley");
+    if (r->o.shapley && truth_parse(r->o.shapley, &r->truth, &e)) return fail(EXIT_USAGE, e.text);
+    if (r->o.check && checks_parse(r->o.check, &r->checks, &e)) return fail(EXIT_USAGE, e.text);
+    return EXIT_DONE;
+}
+
 /* What can be refused without reading a single weight. */
 static int check_usage(run *r)
 {
     cam_error e = {0};
+    int findings = read_findings(r);
+    if (findings) return findings;
     net_recipe native = net_recipe_paper(), recipe;
     if (!r->o.net) return fail(EXIT_USAGE, "want --net NAME (see --list-nets, --help)");
     cam_status status = cam_net_open(r->o.net, CAM_NO_WEIGHTS, &r->plan, &e);
@@ -315,10 +403,12 @@ static int check_usage(run *r)
         return EXIT_USAGE;
     }
     const options *o = &r->o;
-    const request_words words = {o->methods, o->utility, o->layers, o->classes, (uint64_t)o->seed, o->dump ? CAM_WITH_HVP : 0};
+    const request_words words = {o->methods, o->utility, o->layers, o->classes, o->contrast, o->smooth, (uint64_t)o->seed,
+                                 o->dump || r->checks.hvp ? CAM_WITH_HVP : 0};
     status = requests_make(r->plan, &words, &r->requests, &e);
     if (status) return fail(exit_code(status, EXIT_USAGE), e.text);
-    return r->o.dump && r->requests.layers > 1 ? fail(EXIT_USAGE, "--dump: want one layer") : EXIT_DONE;
+    if (o->dump && (r->requests.layers > 1 || r->requests.joined)) return fail(EXIT_USAGE, "--dump: want one layer");
+    return o->dump && r->requests.utilities > 1 ? fail(EXIT_USAGE, "--dump: want one utility") : EXIT_DONE;
 }
 
 /* Opens the network. Without weights at hand and without a picture to explain, the demonstration runs on made-up ones. */
@@ -374,6 +464,7 @@ static int explain_all(run *r, char *const *inputs)
     }
     if (r->drawn > 20 && !r->o.quiet) fprintf(stderr, "cam_run: drew %d pictures\n", r->drawn);
     free(stems);
+    if (r->json != stdout) truth_summary(&r->truth, stdout);
     return code;
 }
 
@@ -384,7 +475,8 @@ static int finish(run *r)
     if (r->o.out && bundle_close(&r->bundle, &facts, &e)) return fail(EXIT_SOME_FAILED, e.text);
     if (interrupted) return fprintf(stderr, "cam_run: interrupted after %d images\n", r->done), EXIT_INTERRUPTED;
     if (r->failed) return r->failed == r->done ? r->code : EXIT_SOME_FAILED;
-    if (r->doubtful) return fail(EXIT_NONFINITE, r->o.strict ? "some maps are blank or not finite" : "some maps are not finite");
+    if (r->checks.failed) return fail(EXIT_SOME_FAILED, "a check failed");
+    if (r->doubtful) return fail(EXIT_NONFINITE, r->o.strict ? "some maps say nothing or are not finite" : "some maps are not finite");
     return EXIT_DONE;
 }
 
@@ -393,6 +485,8 @@ static void free_run(run *r)
     if (r->json && r->json != stdout) fclose(r->json);
     bundle_free(&r->bundle);
     requests_free(&r->requests);
+    truth_free(&r->truth);
+    checks_free(&r->checks);
     cam_ctx_free(r->ctx);
     cam_net_close(r->net);
     cam_net_close(r->plan);
@@ -408,18 +502,18 @@ static void keep_standard_files(void)
 int main(int argc, char **argv)
 {
     run r = {.command = argv, .o = {.methods = "shapleycam", .utility = "rest", .layers = "pre_pool", .classes = "top1",
-                                    .preprocess = "native", .colormap = "viridis", .topk = 5}};
+                                    .smooth = "none", .preprocess = "native", .colormap = "viridis", .topk = 5}};
     en_error e;
     keep_standard_files();
     char **words = calloc((size_t)argc + 1, sizeof *words);
     if (!words) return fail(EXIT_MEMORY, "out of memory");
     for (int i = 0; i < argc; i++) words[i] = argv[i];
     int code = opt_parse(rows, ROWS, argc, words, &r.o, &r.inputs, &e) ? fail(EXIT_USAGE, e.text) : EXIT_DONE;
-    int information = r.o.help || r.o.version || r.o.list_nets || r.o.list_methods;
+    int information = r.o.help || r.o.version || r.o.list_nets || r.o.list_methods || r.o.list_utilities;
     if (!code && information) {
         if (r.o.help) print_help();
         else if (r.o.version) printf("cam_run %s (%s, %s)\n", cam_version(), cam_build(), cam_instruction_set());
-        else print_list(r.o.list_nets ? "nets" : "methods");
+        else print_list(r.o.list_nets ? "nets" : r.o.list_methods ? "methods" : "utilities");
     } else if (!code && !(code = check_usage(&r)) && r.o.list_layers) {
         print_layers(r.plan);
     } else if (!code) {

@@ -2,6 +2,7 @@
 /* The dump: a list of arrays that mostly stay where the context has them. */
 #include "tools/dump.h"
 
+#include "cam/methods.h"
 #include "engine/status.h"
 #include "weights/store.h"
 
@@ -52,7 +53,7 @@ static en_status collect(dump *d, const cam_ctx *ctx, const request_list *list, 
     const float *gradient = cam_gradient(ctx, 0, i), *hvp = cam_hvp_activation(ctx, 0, i);
     const cam_request *q = &list->request[i];
     cam_activation(ctx, 0, i, chw);
-    const int64_t shape[3] = {chw[0], chw[1], chw[2]};
+    const int64_t shape[3] = {chw[0], chw[1], chw[2]}, raw[2] = {results[i].height, results[i].width};
     if (request_has_class(q)) snprintf(prefix, sizeof prefix, "%d/", results[i].cls);
     snprintf(name, sizeof name, "%sgradient", prefix);
     if (gradient && hvp && !has(d, name)) {
@@ -62,9 +63,13 @@ static en_status collect(dump *d, const cam_ctx *ctx, const request_list *list, 
     }
     snprintf(name, sizeof name, "%s%s/raw", prefix, q->method);
     if (has(d, name)) return EN_OK;
-    EN_TRY(add_raw(d, name, cam_raw_map(ctx, 0, i), shape + 1, e));
+    EN_TRY(add_raw(d, name, cam_raw_map(ctx, 0, i), raw, e));
     snprintf(name, sizeof name, "%s%s/map", prefix, q->method);
     add(d, name, WT_F32, 2, (int64_t[]){input.height, input.width}, cam_map(ctx, 0, i));
+    if (gradient && cam_method_is_whole(cam_method_find(q->method))) {
+        snprintf(name, sizeof name, "%s%s/gradient", prefix, q->method);
+        add(d, name, WT_F32, 3, shape, gradient);
+    }
     return EN_OK;
 }
 
@@ -72,12 +77,14 @@ cam_status dump_write(const char *path, const cam_ctx *ctx, const cam_net *net, 
                       cam_input input, cam_error *error)
 {
     en_error *e = (en_error *)error;
-    size_t room = 5 * (size_t)list->count + 2;
+    size_t room = 6 * (size_t)list->count + 2;
     int32_t chw[3];
     dump d = {calloc(room, sizeof *d.arrays), calloc(room, sizeof *d.names), calloc(room, sizeof *d.owned), 0};
     en_status status = d.arrays && d.names && d.owned ? EN_OK : en_fail(e, EN_E_NOMEM, "%s: out of memory", path);
     if (status == EN_OK) {
-        const float *activation = cam_activation(ctx, 0, 0, chw);
+        int first = 0; /* of the layer, not of the whole network */
+        while (first < list->count - 1 && cam_method_is_whole(cam_method_find(list->request[first].method))) first++;
+        const float *activation = cam_activation(ctx, 0, first, chw);
         add(&d, "logits", WT_F32, 2, (int64_t[]){1, cam_net_classes(net)}, cam_logits(ctx, 0));
         add(&d, "activation", WT_F32, 3, (int64_t[]){chw[0], chw[1], chw[2]}, activation);
     }

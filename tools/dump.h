@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Everything exact of one explanation, as .safetensors for comparison with other programs; c is a class's index, m a method:
  *     logits [N,1000]   activation [C,H,W]   c/value (float64)   c/gradient, c/hvp [C,H,W]   c/m/raw [H,W]   c/m/map [input]
- * and m/raw, m/map of methods without a class. No path, time or provenance: the same inputs give the same bytes. */
+ * and m/raw, m/map of methods without a class; c/guidedbackprop/gradient [3,H,W]. No path, time or provenance: the same inputs give the same bytes. */
 #ifndef TOOLS_DUMP_H
 #define TOOLS_DUMP_H
 

@@ -2,6 +2,8 @@
 /* The report in words and letters. */
 #include "tools/show.h"
 
+#include "cam/methods.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,9 +47,12 @@ typedef struct group {
     int image, first, end; /* requests first .. end - 1 */
 } group;
 
+/* Methods with a utility of their own stand among the others. */
 static int in_group(const group *g, int i)
 {
-    return !strcmp(g->list->request[i].layer, g->list->request[g->first].layer) && g->results[i].cls == g->results[g->first].cls;
+    const cam_request *q = &g->list->request[i], *first = &g->list->request[g->first];
+    int same = !strcmp(q->utility, first->utility) || cam_method_find(q->method)->utility >= 0;
+    return same && !strcmp(q->layer, first->layer) && g->results[i].cls == g->results[g->first].cls;
 }
 
 /* Whether the method that gives the same map is in the group too. */
@@ -77,12 +82,14 @@ static void print_table(const group *g)
 {
     static const char *const says[] = {"", "  BLANK: no position speaks for this class", "  CONSTANT: every position says the same",
                                        "  NOT FINITE"};
-    int reasons = 0;
-    printf("    method         positive   negative  |HA|/|G|\n");
+    int reasons = 0, widest = 13;
+    for (int i = g->first; i < g->end; i++)
+        if ((int)strlen(g->list->request[i].method) > widest) widest = (int)strlen(g->list->request[i].method);
+    printf("    %-*s  positive   negative  |HA|/|G|\n", widest, "method");
     for (int i = g->first; i < g->end; i++) {
         const cam_result *r = &g->results[i];
         int reason = reason_number(g, i);
-        printf("    %-13s %9.4g  %9.4g", g->list->request[i].method, r->positive, r->negative);
+        printf("    %-*s %9.4g  %9.4g", widest, g->list->request[i].method, r->positive, r->negative);
         if (r->hvp_ratio >= 0) printf("  %8.4g", r->hvp_ratio);
         printf("%s", says[r->status]);
         if (r->same_as) printf("%*s= %s", r->hvp_ratio >= 0 ? 2 : 12, "", r->same_as);
@@ -108,16 +115,18 @@ static void print_row(const double *raw, int cells, int row, int width)
     putchar('|');
 }
 
-/* Maps side by side, as many as fit a line; those that say nothing or repeat another are left out. */
+/* Maps side by side, as many as fit a line; those that say nothing or repeat another are left out, and those of the input's size. */
 static void print_maps(const group *g)
 {
-    int height = g->results[g->first].height, width = g->results[g->first].width;
+    int height = 0, width = 0;
+    for (int i = g->first; i < g->end && !width; i++)
+        if (g->results[i].width <= WIDEST_MAP) height = g->results[i].height, width = g->results[i].width;
     int column = 2 * width + 2 > 13 ? 2 * width + 2 : 13, fit = (LINE - 4) / (column + 2), next = g->first;
-    if (width > WIDEST_MAP) return;
+    if (!width) return;
     while (next < g->end) {
         int which[LINE], count = 0;
         for (; next < g->end && count < (fit ? fit : 1); next++)
-            if (g->results[next].status == CAM_STATUS_OK && !shown_already(g, next)) which[count++] = next;
+            if (g->results[next].status == CAM_STATUS_OK && g->results[next].width == width && g->results[next].height == height && !shown_already(g, next)) which[count++] = next;
         if (!count) return;
         printf("\n   ");
         for (int k = 0; k < count; k++)

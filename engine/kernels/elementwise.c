@@ -2,8 +2,28 @@
 /* One number in, one number out. */
 #include "engine/kernels/act.h"
 
+static void smooth(kn_act act, size_t n, const float *x, float *y)
+{
+    size_t i = 0;
+    vf v[IN_STEP];
+    for (; i + IN_STEP * VW <= n; i += IN_STEP * VW) {
+        UNROLL for (int k = 0; k < IN_STEP; k++) v[k] = v_load(x + i + k * VW);
+        v_smooth(act, v, IN_STEP);
+        UNROLL for (int k = 0; k < IN_STEP; k++) v_store(y + i + k * VW, v[k]);
+    }
+    for (; i < n; i += VW) {
+        v[0] = v_load(x + i);
+        v_smooth(act, v, 1);
+        v_store(y + i, v[0]);
+    }
+}
+
 void KN(activate)(kn_act act, size_t n, const float *x, float *y, float *slope, float *curvature)
 {
+    if (act > KN_RELU6 && y && !slope && !curvature) {
+        smooth(act, n, x, y);
+        return;
+    }
     for (size_t i = 0; i < n; i += VW) {
         vf d = v_set(0), dd = v_set(0), f = v_act(act, v_load(x + i), slope ? &d : NULL, curvature ? &dd : NULL);
         if (y) v_store(y + i, f);

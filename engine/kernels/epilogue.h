@@ -16,13 +16,24 @@ INLINE vf finish(const kn_epilogue *e, vf x, size_t o, ptrdiff_t at, int biased)
     return x;
 }
 
+INLINE void smooth_vectors(kn_act act, float *y, const int count, ptrdiff_t step)
+{
+    vf x[IN_STEP];
+    UNROLL for (int i = 0; i < count; i++)
+        UNROLL for (int j = 0; j < VN; j++) x[i * VN + j] = v_load(y + i * step + j * VW);
+    v_smooth(act, x, count * VN);
+    UNROLL for (int i = 0; i < count; i++)
+        UNROLL for (int j = 0; j < VN; j++) v_store(y + i * step + j * VW, x[i * VN + j]);
+}
+
 /* Activations that take more than a few instructions are applied to what has just been stored and still lies in L1: `count` vectors of 16
  * numbers, `step` floats apart. */
 INLINE void finish_smooth(const kn_epilogue *e, float *y, int count, ptrdiff_t step)
 {
     if (e->act <= KN_RELU6) return;
-    for (int i = 0; i < count; i++)
-        for (int j = 0; j < VN; j++) v_store(y + i * step + j * VW, v_act(e->act, v_load(y + i * step + j * VW), NULL, NULL));
+    int i = 0;
+    for (; i + IN_STEP / VN <= count; i += IN_STEP / VN) smooth_vectors(e->act, y + i * step, IN_STEP / VN, step);
+    for (; i < count; i++) smooth_vectors(e->act, y + i * step, 1, step);
 }
 
 #endif

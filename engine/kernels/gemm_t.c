@@ -7,15 +7,6 @@
 
 enum { ROWS = 4 };
 
-/* The sum of 16 lanes in one fixed order, the same for every vector width. */
-static float sum16(const float *x)
-{
-    float t[8];
-    for (int i = 0; i < 8; i++) t[i] = x[i] + x[i + 8];
-    for (int i = 0; i < 4; i++) t[i] = t[i] + t[i + 4];
-    return (t[0] + t[2]) + (t[1] + t[3]);
-}
-
 INLINE void rows(const kn_gemm_t *g, int row, const int R)
 {
     float sums[ROWS][KN_T_DEPTH][16];

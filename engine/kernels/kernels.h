@@ -85,6 +85,14 @@ typedef struct kn_pool {
     int h, w, p, q, kh, kw, stride_h, stride_w, pad_h, pad_w;
 } kn_pool;
 
+/* y = weight * sum over a rectangle of pixels of one channel block; y is one pixel. Four sums, of every fourth column, then (0 + 2) + (1 + 3). */
+typedef struct kn_mean {
+    const float *x;
+    ptrdiff_t row;
+    int rows, columns;
+    float weight, *y;
+} kn_mean;
+
 /* Winograd's convolution with windows of 3 x 3 at stride 1: output tiles of 4 x 4 pixels are computed from input tiles of 6 x 6, which overlap. Both
  * are transformed to 36 numbers, as are the filters, and between the transforms stands a matrix product for each of the 36:
  *
@@ -114,18 +122,33 @@ typedef struct kn_winograd {
     int add;
 } kn_winograd;
 
-/* c[i * c_row + j] = (add ? c : 0) + sum over k < inner of a[i * a_row + k * a_step] * b[k * b_row + j], one chain of multiply-adds in k;
- * columns is a multiple of 16. */
+/* c[i * c_row + j] = scale * (sum over k < inner of a[i * a_row + k * a_step] * b[k * b_row + j]) + plus[i * plus_row + j], one chain of
+ * multiply-adds in k and one more for the rest; columns is a multiple of 16. plus may be NULL, or c itself. */
 typedef struct kn_matmul {
     const float *a;
     int a_row, a_step;
     const float *b;
     int b_row;
     float *c;
-    int c_row, rows, inner, columns, add;
+    int c_row, rows, inner, columns;
+    float scale;
+    const float *plus;
+    int plus_row;
 } kn_matmul;
 
+/* Layer norm of `positions` neighbours, channel block b of x and y at b * block:  y = (x - mean) / sqrt(variance + eps) * gamma + beta. Sums over
+ * channels have 16 lanes and one fixed tree. Channels that pad the last block become 0. */
+typedef struct kn_layer_norm {
+    const float *x;
+    float *y;
+    ptrdiff_t block;
+    int positions, channels;
+    const float *gamma, *beta;
+    float eps;
+} kn_layer_norm;
+
 /* softmax_rows: of the first n numbers of each row, in place; what pads a row to `row` numbers (a multiple of 16) becomes 0.
+ * transpose: y[j * y_row + i] = x[i * x_row + j], and 0 where i goes on beyond `rows` up to a multiple of 16; `columns` is one.
  * affine: y = scale * x + shift over pixels of one channel block, in place allowed; shift may be NULL.
  * activate: y = f(x), slope = f'(x), curvature = f''(x) over n floats (a multiple of 16); outputs may be NULL; in place allowed. */
 typedef struct kn_table {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Max pooling: lanes are channels. */
+/* Pooling: lanes are channels. */
 #include "engine/kernels/kernels.h"
 #include "engine/kernels/vec.h"
 
@@ -23,4 +23,22 @@ void KN(max_pool)(const kn_pool *o)
                 }
             for (int j = 0; j < VN; j++) v_store(o->y + ((ptrdiff_t)p * o->q + q) * 16 + j * VW, best[j]);
         }
+}
+
+void KN(mean)(const kn_mean *m)
+{
+    vf sum[4][VN];
+    UNROLL for (int i = 0; i < 4; i++)
+        UNROLL for (int j = 0; j < VN; j++) sum[i][j] = v_set(0);
+    for (int p = 0; p < m->rows; p++) {
+        const float *x = m->x + p * m->row;
+        int q = 0;
+        for (; q + 4 <= m->columns; q += 4, x += 64)
+            UNROLL for (int i = 0; i < 4; i++)
+                UNROLL for (int j = 0; j < VN; j++) sum[i][j] = sum[i][j] + v_load(x + i * 16 + j * VW);
+        UNROLL for (int i = 0; i < 3; i++)
+            if (q + i < m->columns)
+                UNROLL for (int j = 0; j < VN; j++) sum[i][j] = sum[i][j] + v_load(x + i * 16 + j * VW);
+    }
+    UNROLL for (int j = 0; j < VN; j++) v_store(m->y + j * VW, ((sum[0][j] + sum[2][j]) + (sum[1][j] + sum[3][j])) * v_set(m->weight));
 }

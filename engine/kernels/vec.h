@@ -91,29 +91,42 @@ INLINE vf v_group(const float *x, int j, int group, int channel)
 /* mask ? a : b for each lane; the mask is what a comparison of two vectors gives. */
 INLINE vf v_sel(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
 
-/* x > bound ? x : bound and x < bound ? x : bound; NaN stays NaN. x86 returns its second operand where one is NaN or both are zero. */
-INLINE vf v_max(float bound, vf x)
+INLINE vi v_mask(const int32_t *p) { return *(const vi *)p; }
+
+/* a > b ? a : b and a < b ? a : b, so b where either is NaN. */
+INLINE vf v_max(vf a, vf b)
 {
 #if defined __AVX512F__
-    return (vf)_mm512_max_ps((__m512)v_set(bound), (__m512)x);
+    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
 #elif defined __AVX2__ && defined __FMA__
-    return (vf)_mm256_max_ps((__m256)v_set(bound), (__m256)x);
+    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
 #else
-    return v_sel(x < v_set(bound), v_set(bound), x);
-#endif
-}
-INLINE vf v_min(float bound, vf x)
-{
-#if defined __AVX512F__
-    return (vf)_mm512_min_ps((__m512)v_set(bound), (__m512)x);
-#elif defined __AVX2__ && defined __FMA__
-    return (vf)_mm256_min_ps((__m256)v_set(bound), (__m256)x);
-#else
-    return v_sel(x > v_set(bound), v_set(bound), x);
+    return v_sel(a > b, a, b);
 #endif
 }
 
-INLINE vf v_relu(vf x) { return v_max(0, x); }
-INLINE vf v_relu6(vf x) { return v_min(6, v_max(0, x)); }
+INLINE vf v_min(vf a, vf b)
+{
+#if defined __AVX512F__
+    return (vf)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined __AVX2__ && defined __FMA__
+    return (vf)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+    return v_sel(a < b, a, b);
+#endif
+}
+
+/* The sum of 16 lanes in one fixed order, the same for every vector width. */
+INLINE float sum16(const float *x)
+{
+    float t[8];
+    for (int i = 0; i < 8; i++) t[i] = x[i] + x[i + 8];
+    for (int i = 0; i < 4; i++) t[i] = t[i] + t[i + 4];
+    return (t[0] + t[2]) + (t[1] + t[3]);
+}
+
+/* max(x, 0) and min(max(x, 0), 6); NaN stays NaN. */
+INLINE vf v_relu(vf x) { return v_max(v_set(0), x); }
+INLINE vf v_relu6(vf x) { return v_min(v_set(6), v_relu(x)); }
 
 #endif

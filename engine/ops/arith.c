@@ -58,7 +58,19 @@ static void sum_products(const en_call *c, const float *x, const float *gy, floa
             for (size_t lane = 0; lane < EN_LANES; lane++, x++, gy++) gs[lane] += *x * *gy;
 }
 
-static void scale_channels_fwd(const en_call *c) { times(c, c->x[0], c->x[1], c->y, 0); }
+static void scale_block(void *arg, int job, int worker)
+{
+    (void)worker;
+    const en_call *c = arg;
+    size_t at = (size_t)job * pixels_of(c) * EN_LANES;
+    c->kernels->affine(pixels_of(c), c->x[1] + (size_t)job * EN_LANES, NULL, c->x[0] + at, c->y + at);
+}
+
+static void scale_channels_fwd(const en_call *c)
+{
+    en_call call = *c;
+    en_parallel(c->pool, (int)blocks_of(c), scale_block, &call);
+}
 
 static void scale_channels_jvp(const en_call *c)
 {

@@ -321,12 +321,51 @@ static void backward_depthwise(void *arg, int job, int worker)
         }
 }
 
+/* A window of one pixel at stride 1, and pixels enough: the panels are turned over, 64 channels at a time, and the forward product does the rest. */
+enum { TURN_LEAST = 16, TURN_ROWS = 256 };
+
+static int turns_over(const geometry *m)
+{
+    return m->form.groups == 1 && m->r * m->s == 1 && m->stride_h * m->stride_w == 1 && m->pad_h + m->pad_w == 0 && m->p * m->q >= TURN_LEAST;
+}
+
+static size_t turned_floats(const geometry *m) { return KN_T_DEPTH * ((size_t)m->form.panels * EN_LANES + TURN_ROWS); }
+
+static void backward_turned(void *arg, int piece, int worker)
+{
+    const backward_job *j = arg;
+    const geometry *m = j->m;
+    static const ptrdiff_t tap = 0;
+    int c0 = piece * KN_T_DEPTH, depth = m->c - c0 < KN_T_DEPTH ? m->c - c0 : KN_T_DEPTH, blocks = en_blocks(depth), pixels = m->p * m->q;
+    size_t line = (size_t)m->form.panels * EN_LANES * EN_LANES;
+    float *turned = j->call->worker_scratch + (size_t)worker * j->call->node->worker_scratch, *product = turned + KN_T_DEPTH / EN_LANES * line;
+    for (int p = 0; p < m->form.panels; p++)
+        for (int b = 0; b < blocks; b++)
+            j->call->kernels->transpose(depth - b * EN_LANES < EN_LANES ? depth - b * EN_LANES : EN_LANES, EN_LANES,
+                                        j->packed + ((size_t)p * (size_t)m->form.depth + (size_t)(c0 + b * EN_LANES)) * EN_LANES, EN_LANES,
+                                        turned + (size_t)b * line + (size_t)p * EN_LANES * EN_LANES, EN_LANES);
+    kn_gemm g = {.a_row = EN_LANES, .a_block = (ptrdiff_t)pixels * EN_LANES, .tap = &tap, .taps = 1, .depth = m->o, .b = turned, .b_panel = line,
+                 .c = product, .c_row = EN_LANES, .c_panel = TURN_ROWS * EN_LANES, .runs = 1, .panels = blocks};
+    for (int image = 0; image < j->call->images; image++)
+        for (int first = 0; first < pixels; first += TURN_ROWS) {
+            g.a = j->gy + (size_t)image * m->y_image + (size_t)first * EN_LANES;
+            g.rows = pixels - first < TURN_ROWS ? pixels - first : TURN_ROWS;
+            j->call->kernels->gemm(&g);
+            for (int b = 0; b < blocks; b++) {
+                float *gx = j->gx + (size_t)image * m->x_image + ((size_t)(c0 / EN_LANES + b) * (size_t)pixels + (size_t)first) * EN_LANES;
+                for (int i = 0; i < g.rows * EN_LANES; i++) gx[i] += product[b * TURN_ROWS * EN_LANES + i];
+            }
+        }
+}
+
 static void convolve_back(const en_call *c, const float *gy, const float *weights, float *gx)
 {
     geometry m = geometry_of(c->node, c->in[0], c->in[1]);
     backward_job j = {&m, c, gy, packed_weights(c, &m, weights), gx, (m.c + KN_T_DEPTH - 1) / KN_T_DEPTH};
     if (m.depthwise)
         en_parallel(c->pool, c->images * m.blocks, backward_depthwise, &j);
+    else if (turns_over(&m))
+        en_parallel(c->pool, j.pieces, backward_turned, &j);
     else
         en_parallel(c->pool, c->images * j.pieces, backward_channels, &j);
 }
@@ -432,6 +471,7 @@ static en_status conv2d_shape(en_node *n, const en_shape *const in[], en_error *
     geometry m = geometry_of(n, x, w);
     n->scratch = packed_floats(&m);
     n->worker_scratch = !m.group && (a->pad[0] || a->pad[1]) ? band_floats(&m) : 0;
+    if (turns_over(&m)) n->worker_scratch = turned_floats(&m);
     if (is_winograd(&m) && winograd_worker_floats(m.c) > n->worker_scratch) n->worker_scratch = winograd_worker_floats(m.c);
     return EN_OK;
 }

@@ -53,19 +53,6 @@ static statistics statistics_of(const en_call *c, const position *p)
 
 static double z_at(const en_call *c, const statistics *s, size_t at) { return ((double)c->x[X][at] - s->mean) * s->i; }
 
-static void fwd_position(void *arg, int job, int worker)
-{
-    (void)worker;
-    const en_call *c = arg;
-    position p = position_of(c, job);
-    statistics s = statistics_of(c, &p);
-    for (int k = 0; k < p.channels; k++) {
-        size_t at = place(&p, k);
-        c->y[at] = (float)((double)c->x[GAMMA][k] * z_at(c, &s, at) + (double)c->x[BETA][k]);
-    }
-    for (int k = p.channels; k % EN_LANES; k++) c->y[place(&p, k)] = 0;
-}
-
 /* dz = i (dx - m(dx) - z m(z dx)); both means are 0 where x is not differentiated. */
 typedef struct moved {
     double mean_dx, mean_zdx, di;
@@ -168,7 +155,26 @@ static void over_positions(const en_call *c, en_job *run)
     en_parallel(c->pool, positions_of(c), run, &call);
 }
 
-static void layer_norm_fwd(const en_call *c) { over_positions(c, fwd_position); }
+enum { CHUNK = 56 }; /* positions per job */
+
+static int chunks_of(const en_call *c) { return (c->in[X]->dim[2] * c->in[X]->dim[3] + CHUNK - 1) / CHUNK; }
+
+static void fwd_chunk(void *arg, int job, int worker)
+{
+    (void)worker;
+    const en_call *c = arg;
+    int chunks = chunks_of(c), first = job % chunks * CHUNK, all = c->in[X]->dim[2] * c->in[X]->dim[3];
+    size_t at = (size_t)(job / chunks) * en_image_floats(c->in[X]) + (size_t)first * EN_LANES;
+    c->kernels->layer_norm(&(kn_layer_norm){.x = c->x[X] + at, .y = c->y + at, .block = (ptrdiff_t)all * EN_LANES, .positions = all - first < CHUNK ? all - first : CHUNK,
+                                            .channels = c->in[X]->dim[1], .gamma = c->x[GAMMA], .beta = c->x[BETA], .eps = c->node->attr.eps});
+}
+
+static void layer_norm_fwd(const en_call *c)
+{
+    en_call call = *c;
+    en_parallel(c->pool, c->images * chunks_of(c), fwd_chunk, &call);
+}
+
 static void layer_norm_jvp(const en_call *c) { over_positions(c, jvp_position); }
 
 static void layer_norm_vjp(const en_call *c)

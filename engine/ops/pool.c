@@ -100,21 +100,25 @@ static cell cell_of(const en_shape *in, const en_shape *out, int p, int q)
     return c;
 }
 
+/* The means of one channel block of one image. */
+static void average_block(void *arg, int job, int worker)
+{
+    (void)worker;
+    const en_call *c = arg;
+    const en_shape *in = c->in[0], *out = &c->node->shape;
+    const float *x = c->x[0] + (size_t)job * en_block_floats(in);
+    float *y = c->y + (size_t)job * en_block_floats(out);
+    for (int p = 0; p < out->dim[2]; p++)
+        for (int q = 0; q < out->dim[3]; q++, y += EN_LANES) {
+            cell w = cell_of(in, out, p, q);
+            c->kernels->mean(&(kn_mean){x + (w.y0 * in->dim[3] + w.x0) * EN_LANES, in->dim[3] * EN_LANES, w.y1 - w.y0, w.x1 - w.x0, w.weight, y});
+        }
+}
+
 static void adaptive_avg_pool_fwd(const en_call *c)
 {
-    const en_shape *in = c->in[0], *out = &c->node->shape;
-    const float *x = c->x[0];
-    float *y = c->y;
-    for (int b = 0; b < c->images * en_blocks(in->dim[1]); b++, x += en_block_floats(in))
-        for (int p = 0; p < out->dim[2]; p++)
-            for (int q = 0; q < out->dim[3]; q++, y += EN_LANES) {
-                cell w = cell_of(in, out, p, q);
-                float sum[EN_LANES] = {0};
-                for (int i = w.y0; i < w.y1; i++)
-                    for (int k = w.x0; k < w.x1; k++)
-                        for (int lane = 0; lane < EN_LANES; lane++) sum[lane] += x[(i * in->dim[3] + k) * EN_LANES + lane];
-                for (int lane = 0; lane < EN_LANES; lane++) y[lane] = sum[lane] * w.weight;
-            }
+    en_call call = *c;
+    en_parallel(c->pool, c->images * en_blocks(c->in[0]->dim[1]), average_block, &call);
 }
 
 static void adaptive_avg_pool_vjp(const en_call *c)

@@ -4,6 +4,8 @@
 #include "engine/op.h"
 #include "engine/ops.h"
 
+#include <string.h>
+
 /* ---- flatten ---- */
 
 /* Copies features to their places, or adds what came back from them. */
@@ -42,41 +44,57 @@ en_ref en_flatten(en_graph *g, en_ref x) { return en_apply(g, &en_op_flatten, &x
 
 /* ---- patch_merge ---- */
 
-/* Calls move(to + .., from + ..) for every number: output channel q*C + c at (y, x) is input channel c at (2y + q % 2, 2x + q / 2). */
-static void merge(const en_call *c, float *out, float *in, void (*move)(float *merged, float *unmerged))
+/* Output channel q*C + c at (y, x) is input channel c at (2y + q % 2, 2x + q / 2). `count` channels that lie side by side on both sides, `first`
+ * in an output block and `from` in the input; images and blocks are in the pointers: y = x, or with gx, gx += gy. */
+typedef struct run {
+    int from, q, first, count;
+} run;
+
+static void merge_run(const en_shape *in, const run *r, const float *x, float *y, float *gx, const float *gy)
 {
-    const en_shape *x = c->in[0], *y = &c->node->shape;
-    size_t channels = (size_t)x->dim[1], w = (size_t)x->dim[3], half = (size_t)y->dim[3], cells = (size_t)y->dim[2] * half;
-    for (size_t n = 0; n < (size_t)c->images; n++)
-        for (size_t k = 0; k < 4 * channels; k++)
-            for (size_t p = 0; p < cells; p++) {
-                size_t from = k % channels, q = k / channels, at = (2 * (p / half) + q % 2) * w + 2 * (p % half) + q / 2;
-                move(out + n * en_image_floats(y) + (k / EN_LANES * cells + p) * EN_LANES + k % EN_LANES,
-                     in + n * en_image_floats(x) + (from / EN_LANES * 4 * cells + at) * EN_LANES + from % EN_LANES);
-            }
+    size_t w = (size_t)in->dim[3], half = w / 2, cells = (size_t)in->dim[2] / 2 * half;
+    size_t start = (size_t)(r->from / EN_LANES) * 4 * cells * EN_LANES + (size_t)(r->from % EN_LANES);
+    for (size_t p = 0; p < cells; p++) {
+        size_t at = start + ((2 * (p / half) + (size_t)r->q % 2) * w + 2 * (p % half) + (size_t)r->q / 2) * EN_LANES;
+        size_t to = p * EN_LANES + (size_t)r->first;
+        if (gx) for (int i = 0; i < r->count; i++) gx[at + (size_t)i] += gy[to + (size_t)i];
+        else if (r->count == EN_LANES) memcpy(y + to, x + at, EN_LANES * sizeof *y);
+        else memcpy(y + to, x + at, (size_t)r->count * sizeof *y);
+    }
 }
 
-static void copy_in(float *merged, float *unmerged) { *merged = *unmerged; }
-static void add_back(float *merged, float *unmerged) { *unmerged += *merged; }
-
-static float *writable(const float *p) /* merge() takes both ways through one signature and writes only to the right one */
+/* One output channel block of an image. */
+static void merge_block(const en_call *c, int job, int back)
 {
-    union {
-        const float *in;
-        float *out;
-    } u = {p};
-    return u.out;
+    const en_shape *in = c->in[0], *out = &c->node->shape;
+    int channels = in->dim[1], blocks = en_blocks(out->dim[1]), k = job % blocks * EN_LANES, end = k + EN_LANES < out->dim[1] ? k + EN_LANES : out->dim[1];
+    size_t image = (size_t)(job / blocks) * en_image_floats(in), block = (size_t)job * en_block_floats(out);
+    for (run r = {.first = 0}; k < end; k += r.count, r.first += r.count) {
+        r = (run){k % channels, k / channels, r.first, EN_LANES - k % channels % EN_LANES};
+        if (r.count > end - k) r.count = end - k;
+        if (r.count > channels - r.from) r.count = channels - r.from;
+        if (back) merge_run(in, &r, NULL, NULL, c->gx[0] + image, c->gy + block);
+        else merge_run(in, &r, c->x[0] + image, c->y + block, NULL, NULL);
+    }
 }
+
+static void merge_forth(void *call, int job, int worker) { (void)worker, merge_block(call, job, 0); }
+static void merge_back(void *call, int job, int worker) { (void)worker, merge_block(call, job, 1); }
 
 static void patch_merge_fwd(const en_call *c)
 {
-    merge(c, c->y, writable(c->x[0]), copy_in);
+    en_call call = *c;
     en_shape all = c->node->shape;
+    en_parallel(c->pool, c->images * en_blocks(all.dim[1]), merge_forth, &call);
     all.dim[0] = c->images;
     en_clear_padding(&all, c->y);
 }
 
-static void patch_merge_vjp(const en_call *c) { merge(c, writable(c->gy), c->gx[0], add_back); }
+static void patch_merge_vjp(const en_call *c)
+{
+    en_call call = *c;
+    en_parallel(c->pool, c->images * en_blocks(c->node->shape.dim[1]), merge_back, &call);
+}
 
 static en_status patch_merge_shape(en_node *n, const en_shape *const in[], en_error *e)
 {

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- golden files ---- */
 
@@ -47,6 +48,14 @@ void t_golden_open(const char *path, t_golden *g)
     double *thin = t_golden_read(g, "thin", &n);
     g->thin = (size_t)thin[0];
     free(thin);
+}
+
+void t_golden_methods(const char *net, t_golden *g)
+{
+    char path[96];
+    snprintf(path, sizeof path, "../shared/golden/methods/%s.safetensors", net);
+    if (access(path, R_OK)) snprintf(path, sizeof path, "tests/golden/methods/%s.safetensors", net);
+    t_golden_open(path, g);
 }
 
 void t_golden_close(t_golden *g) { wt_close(g->store); }

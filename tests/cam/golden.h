@@ -37,6 +37,9 @@ typedef struct t_golden {
 void t_golden_open(const char *path, t_golden *out);
 void t_golden_close(t_golden *g);
 
+/* The golden file of other methods and games of a seeded network: whole where it lies beside the checkout, otherwise its extract. */
+void t_golden_methods(const char *net, t_golden *out);
+
 /* An entry as doubles; the caller frees. Fails the test if there is none. */
 double *t_golden_read(const t_golden *g, const char *name, size_t *count);
 

@@ -192,10 +192,8 @@ static void check_all_games(const char *net_name, int games)
 {
     static const char *const layers[] = {"pre_pool", "conv"}, *const utilities[] = {"logit", "softmax", "logsoftmax", "rest"};
     static const int sides[] = {3, 4, 0};
-    char path[96];
-    snprintf(path, sizeof path, "golden/methods/%s.safetensors", net_name);
     t_golden g;
-    t_golden_open(t_shared(path), &g);
+    t_golden_methods(net_name, &g);
     cam_net *net = t_net(net_name, NULL);
     cam_ctx *ctx = t_ctx(net, 0);
     cam_input in = t_images(g.image_seed, 1, 224, 224);
@@ -260,7 +258,9 @@ static double worth_by_hand(cam_ctx *ctx, int image, int request, const char *la
     cam_error e;
     CHECK_OK(cam_tail(ctx, layer, copy, 1, o, &e), e);
     free(copy);
-    return cam_utility_at(u, o, 1000, cls, NULL, NULL, NULL);
+    cam_aim aim = {u, cls, CAM_STRONGEST}; /* the rival of the whole picture is that of every coalition */
+    aim.rival = cam_rival_of(cam_logits(ctx, image), 1000, aim);
+    return cam_utility_at(aim, o, 1000, NULL, NULL, NULL);
 }
 
 static void check_by_hand(const char *net, int additive)
@@ -305,7 +305,7 @@ TEST(tails_of_transformers_are_run_with_the_class_token_in_its_place)
     got = results[0];
     solve(ctx, 0, ask("pre_pool", "rest", CAM_TOP1, 2), &a); /* from here on, only the class token counts */
     CHECK(a.r.additive && a.r.exact && a.r.empty == a.r.full && a.values[0] == 0 && a.values[3] == 0);
-    double u = cam_utility_at(CAM_REST, cam_logits(ctx, 0), 1000, got.cls, NULL, NULL, NULL);
+    double u = cam_utility_at((cam_aim){CAM_REST, got.cls, CAM_STRONGEST}, cam_logits(ctx, 0), 1000, NULL, NULL, NULL);
     CHECK_MSG(fabs(a.r.full - u) <= 1e-5 * fabs(u), "worth of the class token %g, want %g", a.r.full, u);
     solve(ctx, 0, ask("conv", "logit", CAM_TOP1, 2), &a);
     CHECK(!a.r.additive && a.r.exact && a.r.players == 4 && a.r.tail_runs == 16 && a.r.height == 14 && a.r.width == 14);
@@ -345,7 +345,7 @@ TEST(each_image_of_a_batch_has_its_own_game)
     const float *o = cam_logits(both.ctx, 1);
     int32_t top[2];
     cam_top(o, 1000, 2, top);
-    double u = cam_utility_at(CAM_REST, o, 1000, top[1], NULL, NULL, NULL);
+    double u = cam_utility_at((cam_aim){CAM_REST, top[1], CAM_STRONGEST}, o, 1000, NULL, NULL, NULL);
     CHECK(a[1].r.cls == top[1]);
     CHECK_MSG(fabs(a[1].r.full - u) <= 1e-5 * fabs(u), "worth of all %g, want %g", a[1].r.full, u);
     clear_stage(&both);

@@ -317,10 +317,10 @@ static double plain_worth(const cam_additive *a, uint64_t s)
         most = fmax(most, o[k]);
     }
     for (int k = 0; k < a->classes; k++) sum += exp(o[k] - most);
-    double share = o[a->cls] - (most + log(sum));
-    return a->utility == CAM_LOGIT     ? o[a->cls]
-           : a->utility == CAM_SOFTMAX ? exp(share)
-                                       : share + (a->utility == CAM_REST ? o[a->cls] : 0);
+    double share = o[a->aim.cls] - (most + log(sum));
+    return a->aim.utility == CAM_LOGIT     ? o[a->aim.cls]
+           : a->aim.utility == CAM_SOFTMAX ? exp(share)
+                                       : share + (a->aim.utility == CAM_REST ? o[a->aim.cls] : 0);
 }
 
 /* tolerance: of the fast ways; the slow one rounds logits to float */
@@ -328,7 +328,7 @@ static void check_additive(cam_additive *a, cam_utility utility, double toleranc
 {
     int n = a->players, order[16];
     double *worth = malloc(sizeof *worth << n), path[17];
-    cam_game game = cam_additive_game(a, utility, a->classes / 2);
+    cam_game game = cam_additive_game(a, (cam_aim){utility, a->classes / 2, CAM_STRONGEST});
     en_error e;
     CHECK_OK(game.all(game.self, worth, &e), e);
     for (uint64_t s = 0; s < (uint64_t)1 << n; s++) {
@@ -363,7 +363,7 @@ TEST(utilities_of_single_logits_are_taken_at_each_coalition)
     cam_additive a;
     double values[6], sum = 0;
     random_additive(&a, 6, 4, 2);
-    cam_game game = cam_additive_game(&a, CAM_CONTRAST, 1);
+    cam_game game = cam_additive_game(&a, (cam_aim){CAM_CONTRAST, 1, CAM_STRONGEST});
     CHECK(!game.all && !game.along);
     double gain = solve_exactly(&game, values), o[2][4];
     for (int k = 0; k < 4; k++) {
@@ -392,7 +392,7 @@ static void order_errors(const cam_additive *a, const double *truth, double erro
     for (int p = 0; p < a->players; p++) {
         double first = 0, second = 0;
         for (int k = 0; k < a->classes; k++) {
-            double g = (k == a->cls ? 2 : 0) - s[k], z = a->z[p * a->classes + k];
+            double g = (k == a->aim.cls ? 2 : 0) - s[k], z = a->z[p * a->classes + k];
             first += z * g;
             second += z * (g + s[k] * (v[k] - mean) / 2);
         }
@@ -407,7 +407,7 @@ TEST(the_second_order_is_nearer_to_the_truth_where_players_say_little)
         cam_additive a;
         double truth[8], error[2];
         random_additive(&a, 8, 10, 0.1);
-        cam_game game = cam_additive_game(&a, CAM_REST, 4);
+        cam_game game = cam_additive_game(&a, (cam_aim){CAM_REST, 4, CAM_STRONGEST});
         solve_exactly(&game, truth);
         order_errors(&a, truth, error);
         CHECK_MSG(error[1] < 0.2 * error[0], "second order is off by %g, first by %g", error[1], error[0]);
@@ -430,7 +430,7 @@ TEST(an_additive_game_of_more_than_a_word_of_players_is_sampled_like_any_other)
     cam_additive a;
     double fast[N], slow[N], errors[N];
     random_additive(&a, N, 9, 0.5);
-    cam_game game = cam_additive_game(&a, CAM_REST, 3);
+    cam_game game = cam_additive_game(&a, (cam_aim){CAM_REST, 3, CAM_STRONGEST});
     CHECK(solve_by_sampling(&game, (cam_sampling){.pairs = 4}, fast, errors) == 4);
     game.along = NULL;
     CHECK(solve_by_sampling(&game, (cam_sampling){.pairs = 4}, slow, errors) == 4);
@@ -447,7 +447,7 @@ TEST(shapley_values_survive_that_any_allocation_fails)
     en_error e;
     random_quadratic(&g, 9);
     random_additive(&a, 9, 20, 1);
-    cam_game games[2] = {quadratic_game(&g), cam_additive_game(&a, CAM_REST, 0)};
+    cam_game games[2] = {quadratic_game(&g), cam_additive_game(&a, (cam_aim){CAM_REST, 0, CAM_STRONGEST})};
     for (int way = 0; way < 4; way++)
         for (long n = 1;; n++) {
             CHECK(n < 50);

@@ -39,12 +39,12 @@ TEST(values_gradients_and_products_are_those_worked_out_by_hand)
     static const float o[] = {2, 1, 0}, v[] = {1, -1, 2};
     for (int i = 0; i < CAM_UTILITIES; i++) {
         float gradient[3], hvp[3];
-        check_near(cam_utility_name(rows[i].u), cam_utility_at(rows[i].u, o, 3, 0, v, gradient, hvp), rows[i].value, 1e-12);
+        check_near(cam_utility_name(rows[i].u), cam_utility_at((cam_aim){rows[i].u, 0, CAM_STRONGEST}, o, 3, v, gradient, hvp), rows[i].value, 1e-12);
         for (int k = 0; k < 3; k++) {
             check_near("gradient", (double)gradient[k], rows[i].gradient[k], 1e-7);
             check_near("product", (double)hvp[k], rows[i].hvp[k], 5e-8);
         }
-        check_near("value alone", cam_utility_at(rows[i].u, o, 3, 0, NULL, NULL, NULL), rows[i].value, 1e-12);
+        check_near("value alone", cam_utility_at((cam_aim){rows[i].u, 0, CAM_STRONGEST}, o, 3, NULL, NULL, NULL), rows[i].value, 1e-12);
     }
     double s[3];
     cam_softmax(o, 3, s);
@@ -84,10 +84,10 @@ TEST(gradients_and_products_are_the_slopes_of_values_and_gradients)
             double slope = 0;
             if ((u == CAM_FINER || u == CAM_CONTRAST) && !rivals_are_clear(o, c)) continue;
             clear += u == CAM_FINER;
-            cam_utility_at(u, o, CLASSES, c, v, gradient, hvp);
+            cam_utility_at((cam_aim){u, c, CAM_STRONGEST}, o, CLASSES, v, gradient, hvp);
             for (int i = 0; i < CLASSES; i++) slope += (double)gradient[i] * (double)v[i];
             double difference =
-                cam_utility_at(u, up, CLASSES, c, NULL, after, NULL) - cam_utility_at(u, down, CLASSES, c, NULL, before, NULL);
+                cam_utility_at((cam_aim){u, c, CAM_STRONGEST}, up, CLASSES, NULL, after, NULL) - cam_utility_at((cam_aim){u, c, CAM_STRONGEST}, down, CLASSES, NULL, before, NULL);
             check_near(cam_utility_name(u), slope, difference / (2 * (double)step), 5e-5);
             for (int i = 0; i < CLASSES; i++)
                 check_near(cam_utility_name(u), (double)hvp[i], ((double)after[i] - (double)before[i]) / (2 * (double)step), 1e-4);
@@ -102,13 +102,13 @@ TEST(a_sure_network_keeps_all_digits)
     static const float o[] = {40, 0, 0};
     float gradient[3], hvp[3];
     double rest = 2 * exp(-40);
-    cam_utility_at(CAM_SOFTMAX, o, 3, 0, o, gradient, hvp);
+    cam_utility_at((cam_aim){CAM_SOFTMAX, 0, CAM_STRONGEST}, o, 3, o, gradient, hvp);
     check_near("softmax gradient", (double)gradient[0] / rest, 1, 1e-6);
     check_near("softmax product", (double)hvp[0] / (-40 * rest), 1,
                1e-6); /* s_c (v_c - m) (1 - s_c) - s_c s_c (v_c - m), v_c - m = 40 rest */
-    cam_utility_at(CAM_LOGSOFTMAX, o, 3, 0, o, gradient, hvp);
+    cam_utility_at((cam_aim){CAM_LOGSOFTMAX, 0, CAM_STRONGEST}, o, 3, o, gradient, hvp);
     check_near("logsoftmax gradient", (double)gradient[0] / rest, 1, 1e-6);
-    cam_utility_at(CAM_REST, o, 3, 0, o, gradient, hvp);
+    cam_utility_at((cam_aim){CAM_REST, 0, CAM_STRONGEST}, o, 3, o, gradient, hvp);
     check_near("rest gradient", (double)gradient[0], 1, 0);
 }
 
@@ -118,7 +118,7 @@ TEST(logits_of_any_size_stay_finite)
     for (cam_utility u = CAM_LOGIT; u < CAM_UTILITIES; u++)
         for (int c = 0; c < 4; c++) {
             float gradient[4], hvp[4], v[] = {1, 2, 3, 4};
-            CHECK(isfinite(cam_utility_at(u, o, 4, c, v, gradient, hvp)));
+            CHECK(isfinite(cam_utility_at((cam_aim){u, c, CAM_STRONGEST}, o, 4, v, gradient, hvp)));
             for (int i = 0; i < 4; i++) CHECK(isfinite(gradient[i]) && isfinite(hvp[i]));
         }
 }

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Thins the golden files of the seeded networks to extracts small enough to be committed. README.md says how to read them.
 
-    python3 extract.py FOLDER [NET ...]      FOLDER holds NET.safetensors; writes NET.safetensors beside this script
+    python3 extract.py FOLDER [NET ...]      FOLDER holds seeded/NET.safetensors and methods/NET.safetensors; writes NET.safetensors
+                                             and methods/NET.safetensors beside this script
 
-Of an entry that is sampled (it has NAME.shape) every THIN-th sample is kept; everything else is kept whole.
+Of an entry that is sampled (it has NAME.shape) every THIN-th sample is kept; maps of the input's size are sampled first, as the others were:
+every (n div 512)-th value, the first 512. Everything else is kept whole.
 """
 import json
 import os
@@ -14,7 +16,10 @@ import numpy as np
 
 NETS = ("resnet18", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "vgg16", "mobilenet_v2", "efficientnet_b0", "swin_tiny", "swin_small", "swin_base",
         "swin_large", "deit_base")
+METHODS = ("resnet18", "vgg16", "mobilenet_v2", "swin_tiny")
 THIN = 8
+SAMPLES = 512
+INPUT = 224
 DTYPES = {"F64": "<f8", "F32": "<f4", "I64": "<i8"}
 
 
@@ -53,10 +58,33 @@ def compact(array):
     return single if moved <= 1e-7 * np.linalg.norm(array) else array
 
 
+def is_game(name):
+    """Shapley values, their companions and players: few numbers, kept as they are."""
+    return "/shapley" in name or "/players" in name
+
+
+def sample(arrays):
+    """Maps of the input's size with companions .shape and .summary, thinned to SAMPLES values."""
+    out = dict(arrays)
+    for name, array in arrays.items():
+        if array.shape[-1:] != (INPUT,):
+            continue
+        flat = array.astype(np.float64).ravel()
+        out[name] = flat[:: flat.size // SAMPLES][:SAMPLES]
+        out[name + ".shape"] = np.array([1, *array.shape], "<i8")
+        out[name + ".summary"] = np.array([np.linalg.norm(flat), flat.mean(), np.abs(flat).max()])
+        error = arrays[name + ".f32err"]
+        out[name + ".f32err"] = np.array([*error[:2], error[2] * np.sqrt(SAMPLES / flat.size), np.linalg.norm(out[name])])
+    return out
+
+
 def extract(arrays):
+    arrays = sample(arrays)
     out = {"thin": np.array([THIN], "<i8")}
     for name, array in arrays.items():
-        if name + ".f32err" not in arrays:
+        if is_game(name):
+            out[name] = array
+        if name + ".f32err" not in arrays or is_game(name):
             continue  # a companion: .f32err, .spread, .summary, .shape
         sampled = name + ".shape" in arrays
         kept = array[::THIN] if sampled else array
@@ -74,14 +102,18 @@ def extract(arrays):
 
 def main(folder, nets):
     here = os.path.dirname(os.path.abspath(__file__))
-    for net in nets:
-        arrays, metadata = read(os.path.join(folder, net + ".safetensors"))
-        path = os.path.join(here, net + ".safetensors")
-        write(path, extract(arrays), metadata)
-        print(net, os.path.getsize(path), "bytes")
+    for kind, to, all_nets in (("seeded", here, NETS), ("methods", os.path.join(here, "methods"), METHODS)):
+        os.makedirs(to, exist_ok=True)
+        for net in all_nets:
+            if nets and net not in nets:
+                continue
+            arrays, metadata = read(os.path.join(folder, kind, net + ".safetensors"))
+            path = os.path.join(to, net + ".safetensors")
+            write(path, extract(arrays), metadata)
+            print(kind, net, os.path.getsize(path), "bytes")
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    main(sys.argv[1], sys.argv[2:] or NETS)
+    main(sys.argv[1], sys.argv[2:])

@@ -677,8 +677,8 @@ static void check_specials(const kn_table *k)
 
 /* ---- matmul ---- */
 
-/* transposed: a is read column by column, as for a'b. */
-static void try_matmul(const kn_table *k, int rows, int inner, int columns, int transposed, int add)
+/* transposed: a is read column by column, as for a'b. plus: nothing, something, or the output itself. */
+static void try_matmul(const kn_table *k, int rows, int inner, int columns, int transposed, int plus)
 {
     int lead = (transposed ? rows : inner) + 3, lines = transposed ? inner : rows;
     kn_matmul m = {.a_row = transposed ? 1 : lead,
@@ -688,36 +688,99 @@ static void try_matmul(const kn_table *k, int rows, int inner, int columns, int 
                    .rows = rows,
                    .inner = inner,
                    .columns = columns,
-                   .add = add};
+                   .scale = plus ? 0.3f : 1,
+                   .plus_row = plus == 2 ? columns + 16 : columns + 2};
     buffer a = buffer_new((size_t)(lines * lead)), b = buffer_new((size_t)(inner * m.b_row)),
-           c = buffer_new((size_t)(rows * m.c_row));
+           c = buffer_new((size_t)(rows * m.c_row)), d = buffer_random((size_t)(rows * m.plus_row));
     for (int i = 0; i < rows * inner; i++) a.at[i / inner * m.a_row + i % inner * m.a_step] = (float)t_uniform(-1, 1);
     for (int i = 0; i < inner * columns; i++) b.at[i / columns * m.b_row + i % columns] = (float)t_uniform(-1, 1);
-    for (int i = 0; add && i < rows * columns; i++) c.at[i / columns * m.c_row + i % columns] = (float)t_uniform(-1, 1);
+    for (int i = 0; plus == 2 && i < rows * columns; i++) c.at[i / columns * m.c_row + i % columns] = (float)t_uniform(-1, 1);
     buffer want = buffer_copy(&c);
-    for (int i = 0; i < rows; i++)
-        for (int j = 0; j < columns; j++) {
-            float sum = add ? want.at[i * m.c_row + j] : 0;
-            for (int l = 0; l < inner; l++) sum = multiply_add(k, a.at[i * m.a_row + l * m.a_step], b.at[l * m.b_row + j], sum);
-            want.at[i * m.c_row + j] = sum;
-        }
     m.a = a.at;
     m.b = b.at;
     m.c = c.at;
+    m.plus = plus ? plus == 2 ? c.at : d.at : NULL;
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < columns; j++) {
+            float sum = 0;
+            for (int l = 0; l < inner; l++) sum = multiply_add(k, a.at[i * m.a_row + l * m.a_step], b.at[l * m.b_row + j], sum);
+            want.at[i * m.c_row + j] = plus ? multiply_add(k, sum, m.scale, m.plus[i * m.plus_row + j]) : sum * m.scale;
+        }
     k->matmul(&m);
     char what[96];
-    snprintf(what, sizeof what, "%s matmul, %d x %d x %d, transposed %d, add %d", k->name, rows, inner, columns, transposed, add);
+    snprintf(what, sizeof what, "%s matmul, %d x %d x %d, transposed %d, plus %d", k->name, rows, inner, columns, transposed, plus);
     check_same(what, c, want);
     free(a.memory);
     free(b.memory);
+    free(d.memory);
 }
 
 static void sweep_matmul(const kn_table *k)
 {
-    for (int rows = 1; rows <= 19; rows++)
-        for (int inner = 1; inner <= 18; inner++)
-            for (int columns = 16; columns <= 48; columns += 16)
-                for (int bits = 0; bits < 4; bits++) try_matmul(k, rows, inner, columns, bits & 1, bits >> 1);
+    for (int rows = 1; rows <= 17; rows++)
+        for (int inner = 1; inner <= 18; inner += 1 + inner / 6)
+            for (int columns = 16; columns <= 128; columns += columns < 48 ? 16 : 32)
+                for (int kind = 0; kind < 6; kind++) try_matmul(k, rows, inner, columns, kind & 1, kind >> 1);
+}
+
+/* ---- transpose ---- */
+
+static void sweep_transpose(const kn_table *k)
+{
+    for (int rows = 1; rows <= 35; rows++)
+        for (int columns = 16; columns <= 48; columns += 16) {
+            int padded = (rows + 15) / 16 * 16, x_row = columns + 3, y_row = padded + 5;
+            buffer x = buffer_new((size_t)(rows * x_row)), y = buffer_new((size_t)(columns * y_row)), want = buffer_copy(&y);
+            for (int i = 0; i < rows * columns; i++) x.at[i / columns * x_row + i % columns] = (float)t_uniform(-1, 1);
+            for (int i = 0; i < padded * columns; i++)
+                want.at[i % columns * y_row + i / columns] = i / columns < rows ? x.at[i / columns * x_row + i % columns] : 0;
+            k->transpose(rows, columns, x.at, x_row, y.at, y_row);
+            check_same(k->name, y, want);
+            free(x.memory);
+        }
+}
+
+/* ---- layer_norm ---- */
+
+static float lane_sum(const float lane[16])
+{
+    float t[8];
+    for (int i = 0; i < 8; i++) t[i] = lane[i] + lane[i + 8];
+    for (int i = 0; i < 4; i++) t[i] += t[i + 4];
+    return (t[0] + t[2]) + (t[1] + t[3]);
+}
+
+static void norm_position(const kn_table *k, const kn_layer_norm *l, int p, float *y)
+{
+    float sum[16] = {0}, squares[16] = {0};
+    for (int c = 0; c < l->channels; c++) sum[c % 16] += l->x[c / 16 * l->block + p * 16 + c % 16];
+    float mean = lane_sum(sum) / (float)l->channels;
+    for (int c = 0; c < l->channels; c++) {
+        float d = l->x[c / 16 * l->block + p * 16 + c % 16] - mean;
+        squares[c % 16] = multiply_add(k, d, d, squares[c % 16]);
+    }
+    float scale = 1 / sqrtf(lane_sum(squares) / (float)l->channels + l->eps);
+    for (int c = 0; c < (l->channels + 15) / 16 * 16; c++) {
+        ptrdiff_t at = c / 16 * l->block + p * 16 + c % 16;
+        y[at] = c < l->channels ? multiply_add(k, (l->x[at] - mean) * scale, l->gamma[c], l->beta[c]) : 0;
+    }
+}
+
+static void sweep_layer_norm(const kn_table *k)
+{
+    for (int channels = 1; channels <= 70; channels += 1 + channels / 5)
+        for (int positions = 1; positions <= 11; positions++) {
+            size_t blocks = (size_t)(channels + 15) / 16, block = 16 * (size_t)positions + 7;
+            buffer x = buffer_new(blocks * block), y = buffer_new(blocks * block), want = buffer_copy(&y), gamma = buffer_random(16 * blocks),
+                   beta = buffer_random(16 * blocks);
+            for (int c = 0; c < 16 * (int)blocks; c++)
+                for (int p = 0; p < positions; p++) x.at[c / 16 * (int)block + p * 16 + c % 16] = c < channels ? (float)t_uniform(-1, 3) : 0;
+            kn_layer_norm l = {x.at, y.at, (ptrdiff_t)block, positions, channels, gamma.at, beta.at, 1e-3f};
+            for (int p = 0; p < positions; p++) norm_position(k, &l, p, want.at);
+            k->layer_norm(&l);
+            check_same(k->name, y, want);
+            free(x.memory), free(gamma.memory), free(beta.memory);
+        }
 }
 
 /* ---- softmax_rows ---- */
@@ -812,6 +875,27 @@ static void sweep_max_pool(const kn_table *k)
                         k,
                         (kn_pool){.h = w, .w = 5, .kh = kw, .kw = 2, .stride_h = stride, .stride_w = 1, .pad_h = pad, .pad_w = 0});
                 }
+}
+
+/* ---- mean ---- */
+
+static void sweep_mean(const kn_table *k)
+{
+    for (int rows = 1; rows <= 3; rows++)
+        for (int columns = 1; columns <= 13; columns++) {
+            int row = 16 * columns + 5;
+            buffer x = buffer_new((size_t)(rows * row)), y = buffer_new(16), want = buffer_copy(&y);
+            float sum[4][16] = {{0}};
+            for (int i = 0; i < rows * columns * 16; i++) {
+                float v = (float)t_uniform(-1, 1);
+                x.at[i / 16 / columns * row + i % (16 * columns)] = v;
+                sum[i / 16 % columns % 4][i % 16] += v;
+            }
+            for (int i = 0; i < 16; i++) want.at[i] = ((sum[0][i] + sum[2][i]) + (sum[1][i] + sum[3][i])) * 0.3f;
+            k->mean(&(kn_mean){x.at, row, rows, columns, 0.3f, y.at});
+            check_same(k->name, y, want);
+            free(x.memory);
+        }
 }
 
 /* ---- the tests: one for each row of kernels.def ---- */
