@@ -134,9 +134,11 @@ int bench_throughput(const bench_options *o)
         float *batch = malloc(BATCH * floats * sizeof *batch);
         for (size_t k = 0; batch && k < BATCH; k++) memcpy(batch + k * floats, one.nchw, floats * sizeof *batch);
         cam_input eight = {batch, BATCH, one.height, one.width};
-        int runs = 1;
-        while (batch && runs / rate(&s, 1, one, 1) < 0.1 * (double)o->tenths) runs *= 2;
-        double alone = rate(&s, 1, one, runs), two = rate(&s, 2, one, runs), eights = batch ? rate(&s, 1, eight, (runs + BATCH - 1) / BATCH) : -1;
+        double alone = rate(&s, 1, one, 1);
+        int runs = 1 + (int)(0.1 * (double)o->tenths * alone);
+        if (!batch || alone < 0) return fprintf(stderr, "cam_bench: %s does not run\n", name), 1;
+        alone = rate(&s, 1, one, runs);
+        double two = rate(&s, 2, one, runs), eights = rate(&s, 1, eight, (runs + BATCH - 1) / BATCH);
         printf("  %-41s %9.2f     %9.2f (%.3f)     %9.2f (%.3f)\n", name, alone, two, two / alone, eights, eights / alone);
         free(batch);
         close_subject(&s);
