@@ -25,7 +25,7 @@ void t_register(t_test *test);
     static void name(void);                                   \
     __attribute__((constructor)) static void name##_add(void) \
     {                                                         \
-        static t_test test = {#name, __FILE__, name, NULL};   \
+        static t_test test = {#name, __BASE_FILE__, name, NULL}; \
         t_register(&test);                                    \
     }                                                         \
     static void name(void)
