@@ -9,6 +9,7 @@ every (n div 512)-th value, the first 512. Everything else is kept whole.
 """
 import json
 import os
+import re
 import struct
 import sys
 
@@ -60,7 +61,7 @@ def compact(array):
 
 def is_game(name):
     """Shapley values, their companions and players: few numbers, kept as they are."""
-    return "/shapley" in name or "/players" in name
+    return re.search(r"/(shapley|players)\d", name) is not None
 
 
 def sample(arrays):
