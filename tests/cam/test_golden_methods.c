@@ -96,7 +96,7 @@ static int is_close(const t_golden *g, const entry *e, const double *got, double
     for (size_t i = 0; i < m; i++) off += (got[i * n] - want[i]) * (got[i * n] - want[i]), norm += want[i] * want[i];
     free(want);
     fprintf(stderr, "  %s: relative L2 %.1e\n", e->name, sqrt(off / norm));
-    return off <= 2e-2 * 2e-2 * norm;
+    return off <= 1e-2 * 1e-2 * norm;
 }
 
 /* All entries of a file that this program has a method for. `without`: a method that would take too long, or "". */
