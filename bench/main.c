@@ -30,6 +30,7 @@ static const struct {
     {"layers", bench_layers, 1},
     {"net", bench_nets, 1},
     {"throughput", bench_throughput, 0},
+    {"start", bench_start, 0},
     {"steady", bench_steady, 0},
     {"count", bench_count, 0},
 };
@@ -50,7 +51,7 @@ int main(int argc, char **argv)
     en_error e;
     int operands;
     if (opt_parse(rows, ROWS, argc, argv, &o, &operands, &e) || operands > 1) {
-        fprintf(stderr, "cam_bench: %s\nusage: cam_bench [layers|net|throughput|steady|count] [options]\n", operands > 1 ? "want one operand" : e.text);
+        fprintf(stderr, "cam_bench: %s\nusage: cam_bench [layers|net|throughput|start|steady|count] [options]\n", operands > 1 ? "want one operand" : e.text);
         opt_print(rows, ROWS);
         return 2;
     }

@@ -158,6 +158,30 @@ static long resident_kilobytes(void)
     return kilobytes;
 }
 
+/* From opening the weights to the first map, as a program does that explains one picture; then the same map again. */
+int bench_start(const bench_options *o)
+{
+    const char *name;
+    printf("start, %ld threads%20s first map ms   again    first - 1.3 * again\n", o->threads, "");
+    for (int i = 0; (name = cam_list("nets", i)); i++) {
+        double first = 1e30, again = 1e30;
+        if (!bench_wants(o, name)) continue;
+        for (int turn = 0; turn < 7; turn++) {
+            subject s;
+            double start = bench_now();
+            if (!open_subject(name, o, &s) || time_once(&s, "pre_pool") < 0) return close_subject(&s), 1;
+            if (bench_now() - start < first) first = bench_now() - start;
+            for (int n = 0; n < 7; n++) {
+                double took = time_once(&s, "pre_pool");
+                if (took < again) again = took;
+            }
+            close_subject(&s);
+        }
+        printf("  %-35s %12.2f %7.2f %14.2f\n", name, 1e3 * first, 1e3 * again, 1e3 * (first - 1.3 * again));
+    }
+    return 0;
+}
+
 int bench_steady(const bench_options *o)
 {
     subject s;

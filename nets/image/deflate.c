@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Deflate (RFC 1951). Two ideas: a string that occurred before is replaced by "copy `length` bytes from `distance` back" (Ziv and
- * Lempel 1977), found through chains of positions whose next three bytes hash alike; then literals, lengths and distances get
+ * Lempel 1977), found through chains of positions whose next SHORTEST bytes hash alike; then literals, lengths and distances get
  * Huffman codes made for each block. Only blocks with such codes are written: they are the best ones for all but tiny inputs. */
 #include "nets/image/deflate.h"
 
@@ -20,7 +20,7 @@ enum {
     CODE_LENGTHS = 19,
     MAX_BITS = 15,
     /* Where to stop looking for something longer. Figures of this kind only trade time for size. */
-    CHAIN = 128, /* positions that are compared                */
+    CHAIN = 32,  /* positions that are compared                */
     GOOD = 32,   /* a match that the next byte's need not beat */
     SHORTEST = 6 /* in filtered rows, which are mostly small numbers, fewer literals cost less than a copy: 6% on a photo */
 };
@@ -50,8 +50,11 @@ typedef struct match {
 
 static unsigned hash_of(const uint8_t *p)
 {
-    uint32_t three = (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16;
-    return three * 0x9E3779B1u >> (32 - HASH_BITS);
+    uint32_t four;
+    uint16_t two;
+    memcpy(&four, p, sizeof four);
+    memcpy(&two, p + sizeof four, sizeof two);
+    return (unsigned)(((uint64_t)two << 32 | four) * 0x9E3779B97F4A7C15u >> (64 - HASH_BITS));
 }
 
 /* Enters position `at` into its chain; returns the position that was the latest there. */
@@ -67,7 +70,7 @@ static uint32_t enter(deflater *d, size_t at)
 static match find(deflater *d, size_t at)
 {
     match best = {0, 0};
-    if (at >= d->n || d->n - at < MIN_LENGTH) return best;
+    if (at >= d->n || d->n - at < SHORTEST) return best;
     const uint8_t *p = d->in + at;
     unsigned longest = d->n - at < MAX_LENGTH ? (unsigned)(d->n - at) : MAX_LENGTH;
     uint32_t candidate = enter(d, at), last = 0;
@@ -83,7 +86,7 @@ static match find(deflater *d, size_t at)
         last = distance;
         candidate = d->before[candidate % WINDOW];
     }
-    if (best.length < SHORTEST) best.length = 0;
+    if (best.length < SHORTEST) best.length = 0; /* a hash that two strings share */
     return best;
 }
 
@@ -282,7 +285,7 @@ static en_status put_all(deflater *d, en_error *e)
         }
         EN_TRY(add(d, here.length, here.distance, e));
         size_t entered = at + (here.length < GOOD ? 2 : 1), end = at + here.length;
-        for (; entered < end && d->n - entered >= MIN_LENGTH; entered++) enter(d, entered);
+        for (; entered < end && d->n - entered >= SHORTEST; entered++) enter(d, entered);
         at = end;
         here = find(d, at);
     }

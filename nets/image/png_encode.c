@@ -36,7 +36,7 @@ static uint8_t *put_chunk(uint8_t *to, const char *name, const uint8_t *data, si
 }
 
 /* What filter 1 to 4 expects for a byte: left, above, their mean, or the one nearest to left + above - corner (9.2). */
-static int predict(int filter, int left, int above, int corner)
+static inline int predict(int filter, int left, int above, int corner)
 {
     if (filter < 2) return filter ? left : 0;
     if (filter < 4) return filter == 2 ? above : (left + above) / 2;
@@ -46,7 +46,7 @@ static int predict(int filter, int left, int above, int corner)
 }
 
 /* Filters n bytes of a row; returns the sum of magnitudes. */
-static inline size_t filter_with(int filter, const uint8_t *row, const uint8_t *above, size_t n, uint8_t *to)
+static inline __attribute__((always_inline)) size_t filter_with(int filter, const uint8_t *row, const uint8_t *above, size_t n, uint8_t *to)
 {
     size_t sum = 0;
     for (size_t i = 0; i < n; i++) {
@@ -69,6 +69,7 @@ static uint8_t *filter_rows(const img *picture, size_t *size)
     for (size_t y = 0; y < rows; y++, to += n + 1) {
         const uint8_t *row = picture->rgb + y * n, *above = y ? row - n : zeros;
         size_t best = SIZE_MAX;
+#pragma GCC unroll 5 /* a loop for each filter, none that asks which it is */
         for (int filter = 0; filter <= 4; filter++) {
             size_t sum = filter_with(filter, row, above, n, trial);
             if (sum >= best) continue;
