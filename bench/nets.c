@@ -16,21 +16,35 @@ typedef struct subject {
     cam_error e;
 } subject;
 
+static int open_net(const char *name, const bench_options *o, subject *s)
+{
+    if (!cam_net_open(name, o->weights ? o->weights : "seeded", &s->net, &s->e) &&
+        !cam_ctx_new(s->net, &(cam_options){.size = sizeof(cam_options), .threads = (int32_t)o->threads}, &s->ctx, &s->e))
+        return 1;
+    fprintf(stderr, "cam_bench: %s\n", s->e.text);
+    return 0;
+}
+
 static int open_subject(const char *name, const bench_options *o, subject *s)
 {
     *s = (subject){0};
-    if (cam_net_open(name, o->weights ? o->weights : "seeded", &s->net, &s->e) ||
-        cam_ctx_new(s->net, &(cam_options){.size = sizeof(cam_options), .threads = (int32_t)o->threads}, &s->ctx, &s->e) ||
-        cam_image_tensor(s->net, "seeded-image:1", &s->image, &s->e))
-        return fprintf(stderr, "cam_bench: %s\n", s->e.text), 0;
+    if (!open_net(name, o, s)) return 0;
+    if (cam_image_tensor(s->net, "seeded-image:1", &s->image, &s->e)) return fprintf(stderr, "cam_bench: %s\n", s->e.text), 0;
     return 1;
+}
+
+static void close_net(subject *s)
+{
+    cam_ctx_free(s->ctx);
+    cam_net_close(s->net);
+    s->ctx = NULL;
+    s->net = NULL;
 }
 
 static void close_subject(subject *s)
 {
     cam_image_free(s->image);
-    cam_ctx_free(s->ctx);
-    cam_net_close(s->net);
+    close_net(s);
 }
 
 /* One forward pass, or one explanation at `layer`, in seconds on the wall clock; negative on failure. */
@@ -164,20 +178,23 @@ int bench_start(const bench_options *o)
     const char *name;
     printf("start, %ld threads%20s first map ms   again    first - 1.3 * again\n", o->threads, "");
     for (int i = 0; (name = cam_list("nets", i)); i++) {
+        subject s;
         double first = 1e30, again = 1e30;
         if (!bench_wants(o, name)) continue;
-        for (int turn = 0; turn < 7; turn++) {
-            subject s;
+        int failed = !open_subject(name, o, &s);
+        for (int turn = 0; turn < 7 && !failed; turn++) {
+            close_net(&s);
             double start = bench_now();
-            if (!open_subject(name, o, &s) || time_once(&s, "pre_pool") < 0) return close_subject(&s), 1;
+            failed = !open_net(name, o, &s) || time_once(&s, "pre_pool") < 0;
             if (bench_now() - start < first) first = bench_now() - start;
-            for (int n = 0; n < 7; n++) {
+            for (int n = 0; n < 7 && !failed; n++) {
                 double took = time_once(&s, "pre_pool");
                 if (took < again) again = took;
             }
-            close_subject(&s);
         }
-        printf("  %-35s %12.2f %7.2f %14.2f\n", name, 1e3 * first, 1e3 * again, 1e3 * (first - 1.3 * again));
+        close_subject(&s);
+        if (failed) return 1;
+        printf("  %-31s %12.2f %7.2f %23.2f\n", name, 1e3 * first, 1e3 * again, 1e3 * (first - 1.3 * again));
     }
     return 0;
 }

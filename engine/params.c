@@ -67,6 +67,11 @@ en_status en_params_read(en_params *p, const char *key, const en_shape *shape, s
     return p->source.read(p->source.self, key, shape, first, count, out, e);
 }
 
+const float *en_params_peek(en_params *p, const char *key, const en_shape *shape, size_t first, size_t count)
+{
+    return p->source.peek ? p->source.peek(p->source.self, key, shape, first, count) : NULL;
+}
+
 /* ---- asking ---- */
 
 void en_params_begin(en_params *p) { pthread_mutex_lock(&p->lock); }

@@ -13,6 +13,8 @@
 typedef struct en_source {
     void *self;
     en_status (*read)(void *self, const char *key, const en_shape *shape, size_t first, size_t count, float *out, en_error *e);
+    /* The same elements where they lie, which must be there as long as the source; NULL if they have to be read. May be NULL itself. */
+    const float *(*peek)(void *self, const char *key, const en_shape *shape, size_t first, size_t count);
 } en_source;
 
 typedef struct en_params en_params;
@@ -26,6 +28,9 @@ size_t en_params_bytes(const en_params *params);
 
 /* A run of elements straight from the source. */
 en_status en_params_read(en_params *params, const char *key, const en_shape *shape, size_t first, size_t count, float *out, en_error *e);
+
+/* The same where it lies, or NULL. */
+const float *en_params_peek(en_params *params, const char *key, const en_shape *shape, size_t first, size_t count);
 
 /* What a blob is made of: `floats` numbers, filled in pieces that several threads may make at once: make(arg, i, data, e) for i from 0 to
  * pieces - 1, `data` being the whole blob. */

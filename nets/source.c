@@ -40,13 +40,20 @@ static en_status read_view(void *self, const char *key, const en_shape *shape, s
     return wt_read(view->store, t, first, count, out, e);
 }
 
+static const float *peek_view(void *self, const char *key, const en_shape *shape, size_t first, size_t count)
+{
+    const net_view *view = self;
+    const wt_tensor *t;
+    return find_parameter(view, key, shape, &t, NULL) == EN_OK ? wt_peek(view->store, t, first, count) : NULL;
+}
+
 en_source net_source_view(const net_view *view)
 {
     union {
         const void *in;
         void *out;
     } unconst = {view}; /* a source may be writable in general; this one is not written */
-    return (en_source){unconst.out, read_view};
+    return (en_source){unconst.out, read_view, peek_view};
 }
 
 static en_status read_seeded(void *self, const char *key, const en_shape *shape, size_t first, size_t count, float *out, en_error *e)
@@ -59,7 +66,7 @@ static en_status read_seeded(void *self, const char *key, const en_shape *shape,
     return wt_seeded_read(s->net, s->seed, key, shape->rank, dim, first, count, out, e);
 }
 
-en_source net_source_seeded(net_seeded *seeded) { return (en_source){seeded, read_seeded}; }
+en_source net_source_seeded(net_seeded *seeded) { return (en_source){seeded, read_seeded, NULL}; }
 
 static int wanted(const en_graph *g, const char *name)
 {

@@ -48,18 +48,18 @@ static const wt_file *mapping_of(const wt_store *store, const uint8_t *at)
     return store->map.bytes && at >= store->map.bytes && at < store->map.bytes + store->map.size ? &store->map : NULL;
 }
 
-/* Gives the pages of this part of a mapping back, and those around it that a page fault brings along. They are clean pages of a file:
- * whoever needs one again, another thread or a neighbouring tensor, gets it again from the system's cache, so rounding outwards is
- * right, and leaves nothing behind. */
+/* Once this thread has read QUOTA bytes, gives the pages of the file back, all that are resident. They are clean: whoever needs one again,
+ * another thread or a neighbouring tensor, gets it again from the system's cache, together with those around it. To give back each part at
+ * once would cost more than to read it: Linux maps up to 2 MiB around a page (since 6.18), and unmapping interrupts all other threads. */
 void wt_release(const wt_store *store, const uint8_t *from, const uint8_t *to)
 {
-    enum { AROUND = 2 << 20 }; /* what Linux reads at once and, since 6.18, maps at once */
+    enum { QUOTA = 2 << 20, LEAST = 64 << 10 }; /* the little that is read of a page costs the page and its neighbours */
+    static _Thread_local size_t since;
     const wt_file *map = mapping_of(store, from);
-    if (!map) return;
-    size_t start = (size_t)(from - map->bytes), end = (size_t)(to - map->bytes);
-    start -= ((uintptr_t)from % AROUND < start ? (uintptr_t)from % AROUND : start);
-    end += AROUND - (uintptr_t)to % AROUND;
-    (void)!madvise((void *)(map->bytes + start), (end < map->size ? end : map->size) - start, MADV_DONTNEED);
+    since += to - from < LEAST ? LEAST : (size_t)(to - from);
+    if (!map || since < QUOTA) return;
+    since = 0;
+    (void)!madvise((void *)map->bytes, map->size, MADV_DONTNEED);
 }
 
 /* The tensor with axes of size 1 dropped and neighbours merged where one continues the other; dense tensors get rank 0 or 1. */
@@ -143,6 +143,16 @@ en_status wt_read(const wt_store *store, const wt_tensor *tensor, size_t first, 
         return en_fail(e, EN_E_ARG, "%s: tensor '%s' is %s, want floating point", store->path,
                        wt_show(tensor->name, strlen(tensor->name), name), wt_dtype_name(tensor->dtype));
     return read_runs(store, tensor, 0, first, count, (uint8_t *)out, e);
+}
+
+const float *wt_peek(const wt_store *store, const wt_tensor *tensor, size_t first, size_t count)
+{
+    wt_tensor t = simplified(tensor);
+    const float *start = (const float *)(const void *)t.data + first;
+    int dense = t.rank == 0 || (t.rank == 1 && t.stride[0] == 1);
+    if (t.dtype != WT_F32 || !dense || (uintptr_t)t.data % sizeof *start || check_range(store, tensor, first, count, NULL) != EN_OK) return NULL;
+    wt_release(store, (const uint8_t *)start, (const uint8_t *)(start + count));
+    return start;
 }
 
 en_status wt_read_raw(const wt_store *store, const wt_tensor *tensor, size_t first, size_t count, void *out, en_error *e)

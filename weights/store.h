@@ -54,6 +54,10 @@ const char *wt_file_at(const wt_store *store, size_t i, uint64_t *bytes, char sh
  * at once. What has been read is given back to the system: the pages of the file do not stay resident. */
 en_status wt_read(const wt_store *store, const wt_tensor *tensor, size_t first, size_t count, float *out, en_error *e);
 
+/* The same elements where they lie, if that is all there is to reading them: float32, aligned, in row-major order; otherwise NULL. They can be
+ * read until the store is closed. */
+const float *wt_peek(const wt_store *store, const wt_tensor *tensor, size_t first, size_t count);
+
 /* The same elements as they are, each wt_dtype_size bytes. */
 en_status wt_read_raw(const wt_store *store, const wt_tensor *tensor, size_t first, size_t count, void *out, en_error *e);
 

@@ -38,13 +38,16 @@ typedef float four __attribute__((vector_size(16)));
 #define PICK(a, b, ...) __builtin_shuffle(a, b, (int __attribute__((vector_size(16)))){__VA_ARGS__})
 #endif
 
-/* out[j][i] = in[i][j], 4 x 4 at a time: five times as fast as element by element. */
-static void transpose(float in[EN_LANES][EN_LANES], float out[EN_LANES][EN_LANES])
+/* out[j][i] = in[i * row + j] of 16 x 16, 4 x 4 at a time: five times as fast as element by element. What comes AHEAD in
+ * each row is fetched, since sixteen rows at once are more than the processor notices by itself. */
+static void transpose(const float *in, size_t row, float out[EN_LANES][EN_LANES])
 {
+    enum { AHEAD = 64 };
     for (int i = 0; i < EN_LANES; i += 4)
         for (int j = 0; j < EN_LANES; j += 4) {
             four r[4];
-            for (int k = 0; k < 4; k++) memcpy(&r[k], &in[i + k][j], sizeof r[k]);
+            for (int k = 0; k < 4; k++) memcpy(&r[k], in + (size_t)(i + k) * row + j, sizeof r[k]);
+            __builtin_prefetch(in + (size_t)(i + j / 4) * row + AHEAD);
             four a = PICK(r[0], r[1], 0, 4, 1, 5), b = PICK(r[2], r[3], 0, 4, 1, 5), c = PICK(r[0], r[1], 2, 6, 3, 7), d = PICK(r[2], r[3], 2, 6, 3, 7);
             four column[4] = {PICK(a, b, 0, 1, 4, 5), PICK(a, b, 2, 3, 6, 7), PICK(c, d, 0, 1, 4, 5), PICK(c, d, 2, 3, 6, 7)};
             for (int k = 0; k < 4; k++) memcpy(&out[j + k][i], &column[k], sizeof column[k]);
@@ -58,13 +61,14 @@ static inline __attribute__((always_inline)) void turn(const panel_form *f, size
     float tile[EN_LANES][EN_LANES] = {{0}}, turned[EN_LANES][EN_LANES];
     size_t taps = (size_t)f->taps, depth = (size_t)f->depth, length = (size_t)(f->channels / f->groups) * taps;
     for (size_t first = 0; first < length; first += EN_LANES) {
-        size_t n = length - first, c = first / taps, t = first % taps;
-        if (n >= EN_LANES)
-            for (size_t lane = 0; lane < count; lane++) memcpy(tile[lane], rows + lane * length + first, sizeof *tile);
-        else
+        size_t n = length - first < EN_LANES ? length - first : EN_LANES, c = first / taps, t = first % taps;
+        if (count == EN_LANES && n == EN_LANES) {
+            transpose(rows + first, length, turned);
+        } else {
             for (size_t lane = 0; lane < count; lane++) memcpy(tile[lane], rows + lane * length + first, n * sizeof **tile);
-        transpose(tile, turned);
-        for (size_t i = 0; i < EN_LANES && i < n; i++) {
+            transpose(tile[0], EN_LANES, turned);
+        }
+        for (size_t i = 0; i < n; i++) {
             memcpy(out + (t * depth + c) * EN_LANES, turned[i], count * sizeof **turned);
             if (++t == taps) t = 0, c++;
         }
@@ -108,10 +112,13 @@ static en_status make_panel(const void *arg, int panel, float *data, en_error *e
     size_t length = (size_t)(f->channels / f->groups) * (size_t)f->taps;
     size_t first = (size_t)panel * EN_LANES * length, all = (size_t)f->outputs * length;
     size_t count = all - first < EN_LANES * length ? all - first : EN_LANES * length;
+    float *to = data + (size_t)panel * (panels_floats(f) / (size_t)f->panels);
+    const float *there = en_params_peek(b->params, b->key, b->shape, first, count);
+    if (there) return pack(f, panel, there, to), EN_OK;
     float *rows = malloc(count * sizeof *rows);
     if (!rows) return en_fail(e, EN_E_NOMEM, "%s: no memory to pack %zu weights", b->key, count);
     en_status status = en_params_read(b->params, b->key, b->shape, first, count, rows, e);
-    if (status == EN_OK) pack(f, panel, rows, data + (size_t)panel * (panels_floats(f) / (size_t)f->panels));
+    if (status == EN_OK) pack(f, panel, rows, to);
     free(rows);
     return status;
 }

@@ -99,7 +99,7 @@ static en_ref found(sketch *s, en_ref y)
 static en_graph *begin(sketch *s)
 {
     en_error e;
-    CHECK_OK(en_params_new((en_source){NULL, read_ones}, &s->params, &e), e);
+    CHECK_OK(en_params_new((en_source){.read = read_ones}, &s->params, &e), e);
     CHECK_OK(en_graph_new(s->params, &s->g, &e), e);
     s->x = en_input(s->g, en_nchw(1, 4, 5, 5));
     return s->g;

@@ -32,7 +32,7 @@ static en_params *params_new(void)
 {
     en_params *p;
     en_error e = {0};
-    CHECK_OK(en_params_new((en_source){NULL, read_made_up}, &p, &e), e);
+    CHECK_OK(en_params_new((en_source){.read = read_made_up}, &p, &e), e);
     return p;
 }
 

@@ -123,7 +123,7 @@ static machine machine_of(trial *t, const setup *o)
     en_error e = {0};
     machine m;
     char key[32];
-    CHECK_OK(en_params_new((en_source){t, read_input}, &m.params, &e), e);
+    CHECK_OK(en_params_new((en_source){.self = t, .read = read_input}, &m.params, &e), e);
     CHECK_OK(en_graph_new(m.params, &m.g, &e), e);
     for (int k = 0; k < t->c->inputs; k++) {
         const en_shape *s = &t->c->in[k];

@@ -23,7 +23,7 @@ static en_params *params_of(atomic_int *reads)
 {
     en_params *p;
     en_error e = {0};
-    CHECK_OK(en_params_new((en_source){reads, read_numbers}, &p, &e), e);
+    CHECK_OK(en_params_new((en_source){.self = reads, .read = read_numbers}, &p, &e), e);
     return p;
 }
 
@@ -260,7 +260,7 @@ TEST(parameters_survive_every_failed_allocation)
     en_error e = {0};
     en_params *p = NULL;
     t_fail_allocation(1, 0);
-    status = en_params_new((en_source){NULL, read_numbers}, &p, &e);
+    status = en_params_new((en_source){.read = read_numbers}, &p, &e);
     t_fail_allocation(0, 0);
     CHECK_FAILS(status, e, EN_E_NOMEM, "parameters");
     CHECK(p == NULL);

@@ -2,6 +2,7 @@
 /* Inflate on streams written bit by bit here, on streams by zlib, on those of our own compressor, and on damaged ones. */
 #include "nets/image/deflate.h"
 #include "tests/test.h"
+#include "weights/checksum.h"
 #include "weights/inflate.h"
 
 #include <stdlib.h>
@@ -432,13 +433,14 @@ TEST(damaged_streams_end_and_stay_within_bounds)
         fill(p, N, 2 + round % 3);
         if (round % 100 == 0) memset(p, 0, N / 2);
         CHECK_OK(img_deflate(p, N, &z, &packed, &e), e);
+        uint32_t sum = wt_adler32(1, p, N);
         for (int flips = 0; flips < 10; flips++) {
             size_t n = flips % 2 ? packed : 3 + t_random() % (packed - 3);
             uint8_t *part = malloc(n);
             CHECK(part != NULL);
             memcpy(part, z, n);
             for (int i = 0; i < flips; i++) part[t_random() % n] ^= (uint8_t)(1 << t_random() % 8);
-            if (wt_inflate_zlib(part, n, q, N, NULL, &e) == EN_OK) CHECK(n == packed && !memcmp(p, q, N));
+            if (wt_inflate_zlib(part, n, q, N, NULL, &e) == EN_OK) CHECK(n == packed && wt_adler32(1, q, N) == sum); /* four letters of few kinds can change unseen */
             wt_inflate(part + 2, n - 2, q, N, NULL, &e);
             free(part);
         }

@@ -457,7 +457,7 @@ TEST(png_bytes_are_the_same_on_every_machine)
     wt_sha256_end(&s, digest);
     wt_sha256_text(digest, text);
     /* A better encoder has other bytes: then put its digest here, after seeing it from two compilers. */
-    CHECK_MSG(!strcmp(text, "ab36ef740bce9452a0cb321f99433489543703fb4b474754aaf6e0d10b987dfe"), "%s", text);
+    CHECK_MSG(!strcmp(text, "2a98a33b506b58c50015c90cafbeb93b66f2fc66325ac0085ac0c9bd217b65df"), "%s", text);
     img_free(&p);
     free(bytes);
 }
