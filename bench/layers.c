@@ -19,7 +19,7 @@ static en_status read_alike(void *self, const char *key, const en_shape *s, size
 en_status bench_graph_new(const net_arch *arch, int side, const char *isa, bench_graph *out, en_error *e)
 {
     *out = (bench_graph){0};
-    EN_TRY(en_params_new((en_source){NULL, read_alike}, &out->params, e));
+    EN_TRY(en_params_new((en_source){.read = read_alike}, &out->params, e));
     EN_TRY(net_model_build(arch, 1000, 1, side, side, out->params, &out->model, e));
     en_ref ref = net_model_layer(&out->model, "pre_pool", e);
     if (ref == EN_NONE) return EN_E_ARG;

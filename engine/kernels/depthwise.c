@@ -88,7 +88,7 @@ void KN(depthwise)(const kn_depthwise *d)
     if (d->kw == 3 && d->stride_w == 2) row = d->group > 1 ? row_grouped_by_2 : row_3_by_2;
     if (d->kw == 5 && d->stride_w == 1 && d->group == 1) row = row_5;
     if (d->kw == 5 && d->stride_w == 2 && d->group == 1) row = row_5_by_2;
-    for (int p = 0; p < d->p; p++) {
+    for (int p = d->p0; p < d->p; p++) {
         for (int j = 0; j < 16; j += VW)
             for (int q = row(d, p, j); q < d->q; q++) pixel(d, p, q, j);
         finish_smooth(&d->epilogue, d->y + (ptrdiff_t)p * d->q * 16, d->q, 16);

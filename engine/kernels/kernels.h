@@ -65,7 +65,8 @@ typedef struct kn_gemm_t {
     ptrdiff_t gx_row, gx_block;
 } kn_gemm_t;
 
-/* Convolution of one channel block of one image, depthwise or in groups of 4 or 8 channels: x [h][w][16], weights [group][kh][kw][16], y [p][q][16],
+/* Convolution of one channel block of one image, depthwise or in groups of 4 or 8 channels: x [h][w][16], weights [group][kh][kw][16], y [..][q][16],
+ * of which rows p0 .. p-1,
  *
  *     sum[o] = sum over c < group, ky, kx of  x[..][o / group * group + c] * weights[c][ky][kx][o]
  *
@@ -74,7 +75,7 @@ typedef struct kn_depthwise {
     const float *x, *weights;
     float *y;
     int group; /* channels in a group: 1, 4 or 8 */
-    int h, w, p, q, kh, kw, stride_h, stride_w, pad_h, pad_w;
+    int h, w, p0, p, q, kh, kw, stride_h, stride_w, pad_h, pad_w;
     kn_epilogue epilogue;
 } kn_depthwise;
 

@@ -19,6 +19,9 @@
 enum {
     BAND_FLOATS = 96 << 10, /* of input that a job keeps in cache: 384 KiB        */
     JOBS = 16,              /* wanted at least, so that threads can share evenly  */
+    LEAST_ROWS = 4,         /* of a band, and */
+    LEAST_PIXELS = 49,      /* pixels of a piece */
+    BANDS = 4,              /* of a channel block, at most                        */
     CHUNK = 4,              /* panels that a job takes at least: the widest tile  */
     MAX_TAPS = 1024,        /* largest window, in pixels                          */
     MAX_GROUP = 8,          /* channels of a group, */
@@ -55,11 +58,20 @@ static size_t packed_floats(const geometry *m)
     return m->depthwise ? (size_t)m->blocks * (size_t)(m->r * m->s) * EN_LANES : panels_floats(&m->form);
 }
 
+/* Bands or pieces of an image that make JOBS jobs, if each is split by output channels as far as that goes. */
+static int bands_wanted(const geometry *m)
+{
+    int chunks = (m->form.panels + CHUNK - 1) / CHUNK;
+    return (JOBS + chunks - 1) / chunks;
+}
+
 /* Rows of output that one job computes, and the padded input that they read. */
 static int band_rows(const geometry *m)
 {
     size_t row = (size_t)m->blocks * EN_LANES * (size_t)((m->q - 1) * m->stride_w + m->s);
-    int rows = ((int)(BAND_FLOATS / row) - m->r) / m->stride_h + 1;
+    int rows = ((int)(BAND_FLOATS / row) - m->r) / m->stride_h + 1, most = (m->p + bands_wanted(m) - 1) / bands_wanted(m);
+    if (most < LEAST_ROWS) most = LEAST_ROWS;
+    if (rows > most) rows = most;
     return rows < 1 ? 1 : rows > m->p ? m->p : rows;
 }
 
@@ -73,7 +85,9 @@ static void flatten_pixels(geometry *m)
 {
     if (m->r != 1 || m->s != 1 || m->pad_h || m->pad_w || m->stride_h != 1 || m->stride_w != 1) return;
     int pixels = m->h * m->w, pieces = (int)((size_t)pixels * (size_t)m->blocks * EN_LANES / BAND_FLOATS) + 1;
+    if (pieces < bands_wanted(m)) pieces = bands_wanted(m);
     int length = (pixels + pieces - 1) / pieces;
+    if (length < LEAST_PIXELS) length = pixels < LEAST_PIXELS ? pixels : LEAST_PIXELS;
     while (pixels % length) length++;
     m->h = m->p = pixels / length;
     m->w = m->q = length;
@@ -169,19 +183,19 @@ static void group_weights(const geometry *m, const float *panel, float *out)
             for (int o = 0; o < EN_LANES; o++) out[(c * taps + t) * EN_LANES + o] = panel[(t * EN_LANES + o / m->group * m->group + c) * EN_LANES + o];
 }
 
-/* One channel block, depthwise or in small groups. */
+/* Some rows of one channel block, depthwise or in small groups. All blocks of the same rows follow each other: the layers around split pixels, too. */
 static void forward_block(void *arg, int job, int worker)
 {
     (void)worker;
     const forward_job *j = arg;
     const geometry *m = j->m;
-    int block = job % m->blocks, image = job / m->blocks, taps = m->r * m->s;
+    int block = job % m->blocks, band = job / m->blocks % j->bands, image = job / m->blocks / j->bands, taps = m->r * m->s;
     size_t at = (size_t)block * (size_t)m->p * (size_t)m->q * EN_LANES;
     float weights[MAX_GROUP * MAX_GROUP_TAPS * EN_LANES];
     if (m->group > 1) group_weights(m, j->packed + (size_t)block * (size_t)(taps * EN_LANES * EN_LANES), weights);
     kn_depthwise d = {.x = j->x + (size_t)image * m->x_image + (size_t)block * (size_t)m->h * (size_t)m->w * EN_LANES,
                       .weights = m->group > 1 ? weights : j->packed + (size_t)block * (size_t)taps * EN_LANES, .y = j->y + (size_t)image * m->y_image + at,
-                      .group = m->group, .h = m->h, .w = m->w, .p = m->p, .q = m->q, .kh = m->r, .kw = m->s, .stride_h = m->stride_h, .stride_w = m->stride_w,
+                      .group = m->group, .h = m->h, .w = m->w, .p0 = m->p * band / j->bands, .p = m->p * (band + 1) / j->bands, .q = m->q, .kh = m->r, .kw = m->s, .stride_h = m->stride_h, .stride_w = m->stride_w,
                       .pad_h = m->pad_h, .pad_w = m->pad_w, .epilogue = epilogue_of(j, image)};
     if (d.epilogue.bias) d.epilogue.bias += block * EN_LANES;
     if (d.epilogue.scale) d.epilogue.scale += block * EN_LANES, d.epilogue.shift += block * EN_LANES;
@@ -226,7 +240,8 @@ static void convolve(const en_call *c, const float *x, const float *weights, con
     geometry m = geometry_of(c->node, c->in[0], c->in[1]);
     forward_job j = {.m = &m, .call = c, .x = x, .packed = packed_weights(c, &m, weights), .bias = bias, .y = y, .residual = residual};
     if (m.group) {
-        en_parallel(c->pool, c->images * m.blocks, forward_block, &j);
+        j.bands = (m.p + LEAST_ROWS - 1) / LEAST_ROWS < BANDS ? (m.p + LEAST_ROWS - 1) / LEAST_ROWS : BANDS;
+        en_parallel(c->pool, c->images * j.bands * m.blocks, forward_block, &j);
         return;
     }
     if (is_winograd(&m) && !c->exact) {
