@@ -27,26 +27,38 @@ cam_status cam_ctx_new(const cam_net *net, const cam_options *options, cam_ctx *
     return status;
 }
 
+void *cam_take(cam_ctx *c, size_t bytes)
+{
+    cam_room *r = c->rooms;
+    while (r && (r->taken || r->bytes != bytes)) r = r->next;
+    if (!r) {
+        r = bytes < SIZE_MAX - sizeof *r - 64 ? aligned_alloc(64, (sizeof *r + bytes + 63) / 64 * 64) : NULL;
+        if (!r) return NULL;
+        *r = (cam_room){.next = c->rooms, .bytes = bytes};
+        c->rooms = r;
+    }
+    r->taken = 1;
+    return r->data;
+}
+
+/* What the call before had no use for is given back. */
+static void leave_rooms(cam_ctx *c)
+{
+    for (cam_room **at = &c->rooms, *r; (r = *at);) {
+        if (r->taken) {
+            r->taken = 0;
+            at = &r->next;
+        } else {
+            *at = r->next;
+            free(r);
+        }
+    }
+}
+
 void cam_forget_results(cam_ctx *c)
 {
-    for (int i = 0; i < c->pair_count; i++) {
-        free(c->pairs[i].gradient);
-        free(c->pairs[i].hvp_activation);
-    }
-    for (int i = 0; i < c->job_count; i++) {
-        free(c->jobs[i].raw);
-        free(c->jobs[i].map);
-        free(c->jobs[i].pixels);
-        free(c->jobs[i].result);
-    }
-    for (int i = 0; i < c->layer_count; i++) {
-        free(c->layers[i].activation);
-        c->layers[i].activation = NULL;
-    }
-    free(c->pairs);
-    free(c->jobs);
-    free(c->logits);
-    free(c->top);
+    leave_rooms(c);
+    for (int i = 0; i < c->layer_count; i++) c->layers[i].activation = NULL;
     cam_forget_trials(c);
     c->pairs = NULL;
     c->jobs = NULL;
@@ -59,6 +71,7 @@ void cam_ctx_free(cam_ctx *c)
 {
     if (!c) return;
     cam_forget_results(c);
+    leave_rooms(c);
     net_model_free(&c->model);
     net_model_free(&c->tail);
     cam_ctx_free(c->inner);
@@ -126,8 +139,8 @@ en_status cam_run_forward(cam_ctx *c, cam_input in, int cut, en_error *e)
         if (-a.cls > c->ranks) c->ranks = -a.cls;
         if (a.rival != CAM_STRONGEST && -a.rival > c->ranks) c->ranks = -a.rival;
     }
-    c->logits = malloc((size_t)c->n * classes * sizeof *c->logits);
-    c->top = malloc((size_t)c->n * (size_t)c->ranks * sizeof *c->top);
+    c->logits = cam_take(c, (size_t)c->n * classes * sizeof *c->logits);
+    c->top = cam_take(c, (size_t)c->n * (size_t)c->ranks * sizeof *c->top);
     if (!c->logits || !c->top) return en_fail(e, EN_E_NOMEM, "logits: out of memory");
     en_graph *g = c->model.graph;
     en_store(en_shape_of(g, c->model.input), in.nchw, en_value(g, c->model.input));

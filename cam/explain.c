@@ -86,7 +86,7 @@ static en_status read_request(cam_ctx *c, const cam_request *r, cam_site_layer *
 /* A stored value of a layer, as [n][C,H,W]; a class token is left out. */
 static en_status load(cam_ctx *c, int layer, const float *stored, float **out, en_error *e)
 {
-    *out = malloc(cam_layer_floats(c, layer) * sizeof **out);
+    *out = cam_take(c, cam_layer_floats(c, layer) * sizeof **out);
     if (!*out) return en_fail(e, EN_E_NOMEM, "layer %s: out of memory", c->layers[layer].name);
     const cam_site_layer *l = &c->layers[layer];
     const en_shape *s = en_shape_of(c->model.graph, l->ref);
@@ -170,8 +170,8 @@ static en_status explain(cam_ctx *c, cam_input in, const cam_request *requests, 
 {
     cam_site_layer layers[CAM_MAX_LAYERS];
     int layer_count = 0, first_order;
-    c->jobs = calloc((size_t)count, sizeof *c->jobs);
-    c->pairs = calloc((size_t)count * CAM_MAX_JOINED, sizeof *c->pairs);
+    c->jobs = cam_take(c, (size_t)count * sizeof *c->jobs);
+    c->pairs = cam_take(c, (size_t)count * CAM_MAX_JOINED * sizeof *c->pairs);
     if (!c->jobs || !c->pairs) return en_fail(e, EN_E_NOMEM, "%d requests: out of memory", count);
     for (int i = 0; i < count; i++) EN_TRY(read_request(c, &requests[i], layers, &layer_count, e));
     int seeds = seeds_wanted(c, &first_order);

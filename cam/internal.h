@@ -27,7 +27,7 @@ typedef struct cam_pair {
     int layer;
     cam_aim aim;         /* class and rival as in cam_request        */
     int hvp;             /* whether any request needs the second order */
-    float *gradient, *hvp_activation; /* [n][C,H,W], owned           */
+    float *gradient, *hvp_activation; /* [n][C,H,W], the call's      */
 } cam_pair;
 
 /* A layer that is explained. */
@@ -35,7 +35,7 @@ typedef struct cam_site_layer {
     char name[96];       /* in full                        */
     en_ref ref;          /* the same in every graph of the network */
     int cut;             /* in the graph                   */
-    float *activation;   /* [n][C,H,W], owned              */
+    float *activation;   /* [n][C,H,W], the call's         */
     int c, h, w;
     int skip;            /* tokens in front that are no position */
 } cam_site_layer;
@@ -56,10 +56,10 @@ typedef struct cam_job {
     uint64_t seed;
     uint32_t flags;
     int h, w;            /* of the raw map           */
-    double *raw;         /* [n][h,w], owned          */
-    float *map;          /* [n][height,width], owned */
-    float *pixels;       /* [n][3,height,width] of guided backpropagation, owned; otherwise NULL */
-    cam_result *result;  /* [n], owned               */
+    double *raw;         /* [n][h,w], the call's      */
+    float *map;          /* [n][height,width], the call's */
+    float *pixels;       /* [n][3,height,width] of guided backpropagation, the call's; otherwise NULL */
+    cam_result *result;  /* [n], the call's           */
 } cam_job;
 
 /* Logits of a network that was tried with each channel of a layer in turn (perturb.h). */
@@ -69,6 +69,14 @@ typedef struct cam_trials {
     int layer;
     float logits[];      /* [C][classes] */
 } cam_trials;
+
+/* Memory of one call's results. */
+typedef struct cam_room {
+    struct cam_room *next;
+    size_t bytes;
+    int taken;
+    _Alignas(64) char data[];
+} cam_room;
 
 struct cam_ctx {
     const cam_net *net;
@@ -93,6 +101,7 @@ struct cam_ctx {
     int ranks;
     cam_trials *trials;  /* of the image whose maps are being made */
     int explained;       /* the last call explained          */
+    cam_room *rooms;     /* of all that cam_take gave        */
 };
 
 /* ---- context.c: graphs and what they leave ---- */
@@ -109,6 +118,9 @@ en_status cam_run_forward(cam_ctx *ctx, cam_input in, int cut, en_error *e);
 /* Makes ctx->tail a graph of n images, cut 0 being the layer, of which only the tail can run. */
 en_status cam_fit_tail(cam_ctx *ctx, const cam_site_layer *layer, int n, en_error *e);
 
+/* Memory, not cleared, until the results are forgotten; NULL if there is none. The next call gets the same again: to have the system clear new pages
+ * for every map would cost a small network a twentieth of its time. */
+void *cam_take(cam_ctx *ctx, size_t bytes);
 void cam_forget_results(cam_ctx *ctx);
 
 /* The class that a selector means for an image of the last forward pass, and the aim with both of its classes. */

@@ -116,9 +116,16 @@ static void say_by_construction(const cam_ctx *c, const cam_job *j, cam_result *
 
 static double squares(const float *x, size_t n)
 {
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
-    return sum;
+    double a = 0, b = 0, c = 0, d = 0; /* that do not wait for each other */
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        a += (double)x[i] * (double)x[i];
+        b += (double)x[i + 1] * (double)x[i + 1];
+        c += (double)x[i + 2] * (double)x[i + 2];
+        d += (double)x[i + 3] * (double)x[i + 3];
+    }
+    for (; i < n; i++) a += (double)x[i] * (double)x[i];
+    return (a + b) + (c + d);
 }
 
 /* |H A| / |G|, over all layers. */
@@ -187,9 +194,9 @@ static en_status begin_job(cam_ctx *c, cam_job *j, en_error *e)
     j->h = is_large(j) ? c->height : l->h;
     j->w = is_large(j) ? c->width : l->w;
     size_t n = (size_t)c->n;
-    j->raw = malloc(n * (size_t)j->h * (size_t)j->w * sizeof *j->raw);
-    j->map = malloc(n * (size_t)c->height * (size_t)c->width * sizeof *j->map);
-    j->result = malloc(n * sizeof *j->result);
+    j->raw = cam_take(c, n * (size_t)j->h * (size_t)j->w * sizeof *j->raw);
+    j->map = cam_take(c, n * (size_t)c->height * (size_t)c->width * sizeof *j->map);
+    j->result = cam_take(c, n * sizeof *j->result);
     if (!j->raw || !j->map || !j->result) return en_fail(e, EN_E_NOMEM, "maps: out of memory");
     return is_at_once(j) ? cam_whole_maps(c, j, e) : EN_OK;
 }

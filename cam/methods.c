@@ -11,69 +11,94 @@
 #include <stdlib.h>
 #include <string.h>
 
-static size_t at(const cam_site *c, size_t k, size_t s) { return k * c->positions + s; }
+static const float *row_of(const float *x, const cam_site *c, size_t k) { return x + k * c->positions; }
 
 /* ---- fields ---- */
 
-static double gradient(const cam_site *c, size_t k, size_t s, const cam_channel *h)
+static void gradient(const cam_site *c, size_t k, const cam_channel *h, double *out)
 {
     (void)h;
-    return (double)c->g[at(c, k, s)];
+    const float *g = row_of(c->g, c, k);
+    for (size_t s = 0; s < c->positions; s++) out[s] = (double)g[s];
 }
 
-static double positive_gradient(const cam_site *c, size_t k, size_t s, const cam_channel *h)
+static void positive_gradient(const cam_site *c, size_t k, const cam_channel *h, double *out)
 {
-    double g = gradient(c, k, s, h);
-    return g > 0 ? g : 0;
+    gradient(c, k, h, out);
+    for (size_t s = 0; s < c->positions; s++) out[s] = out[s] > 0 ? out[s] : 0;
 }
 
 /* max(g, 0) g^2 / (2 g^2 + g^3 sum A + 1e-6): the exponential of the utility cancels (arXiv:1710.11063, eq. 19 as implemented) */
-static double plus_plus(const cam_site *c, size_t k, size_t s, const cam_channel *h)
+static void plus_plus(const cam_site *c, size_t k, const cam_channel *h, double *out)
 {
-    double g = gradient(c, k, s, h);
-    return g > 0 ? g * (g * g / (2 * g * g + h->sum * g * g * g + 1e-6)) : 0;
+    const float *row = row_of(c->g, c, k);
+    for (size_t s = 0; s < c->positions; s++) {
+        double g = (double)row[s];
+        out[s] = g > 0 ? g * (g * g / (2 * g * g + h->sum * g * g * g + 1e-6)) : 0;
+    }
 }
 
-static double share_of_gradient(const cam_site *c, size_t k, size_t s, const cam_channel *h)
+/* The channel's share of its sum falls to each position in proportion to the activation. */
+static void share(const cam_site *c, size_t k, const cam_channel *h, double *out)
 {
-    return gradient(c, k, s, h) * (double)c->a[at(c, k, s)] / (h->sum + 1e-7);
+    const float *a = row_of(c->a, c, k);
+    for (size_t s = 0; s < c->positions; s++) out[s] = out[s] * (double)a[s] / (h->sum + 1e-7);
+}
+
+static void share_of_gradient(const cam_site *c, size_t k, const cam_channel *h, double *out)
+{
+    gradient(c, k, h, out);
+    share(c, k, h, out);
 }
 
 /* q = g - (H a) / 2: the Shapley value of the second-order expansion at the full coalition, divided by a (eq. * of the theory chapter) */
-static double shapley(const cam_site *c, size_t k, size_t s, const cam_channel *h)
+static void shapley(const cam_site *c, size_t k, const cam_channel *h, double *out)
 {
-    return gradient(c, k, s, h) - 0.5 * (double)c->h[at(c, k, s)];
+    (void)h;
+    const float *g = row_of(c->g, c, k), *ha = row_of(c->h, c, k);
+    for (size_t s = 0; s < c->positions; s++) out[s] = (double)g[s] - 0.5 * (double)ha[s];
 }
 
-static double share_of_shapley(const cam_site *c, size_t k, size_t s, const cam_channel *h)
+static void share_of_shapley(const cam_site *c, size_t k, const cam_channel *h, double *out)
 {
-    return shapley(c, k, s, h) * (double)c->a[at(c, k, s)] / (h->sum + 1e-7);
+    shapley(c, k, h, out);
+    share(c, k, h, out);
 }
 
-static double magnitude(const cam_site *c, size_t k, size_t s, const cam_channel *h) { return fabs(gradient(c, k, s, h)); }
-
-static double one(const cam_site *c, size_t k, size_t s, const cam_channel *h)
+static void magnitude(const cam_site *c, size_t k, const cam_channel *h, double *out)
 {
-    (void)c, (void)k, (void)s, (void)h;
-    return 1;
+    gradient(c, k, h, out);
+    for (size_t s = 0; s < c->positions; s++) out[s] = fabs(out[s]);
+}
+
+static void fill(const cam_site *c, double value, double *out)
+{
+    for (size_t s = 0; s < c->positions; s++) out[s] = value;
+}
+
+static void one(const cam_site *c, size_t k, const cam_channel *h, double *out)
+{
+    (void)k, (void)h;
+    fill(c, 1, out);
 }
 
 /* Its sum over positions is the share of them at which the channel stands out by more than two deviations (arXiv:2305.19147). */
-static double outstanding(const cam_site *c, size_t k, size_t s, const cam_channel *h)
+static void outstanding(const cam_site *c, size_t k, const cam_channel *h, double *out)
 {
-    return (double)c->a[at(c, k, s)] > h->mean + 2 * h->deviation ? 1 / (double)c->positions : 0;
+    const float *a = row_of(c->a, c, k);
+    for (size_t s = 0; s < c->positions; s++) out[s] = (double)a[s] > h->mean + 2 * h->deviation ? 1 / (double)c->positions : 0;
 }
 
-static double given(const cam_site *c, size_t k, size_t s, const cam_channel *h)
+static void given(const cam_site *c, size_t k, const cam_channel *h, double *out)
 {
-    (void)s, (void)h;
-    return c->weights[k];
+    (void)h;
+    fill(c, c->weights[k], out);
 }
 
-static double drawn(const cam_site *c, size_t k, size_t s, const cam_channel *h)
+static void drawn(const cam_site *c, size_t k, const cam_channel *h, double *out)
 {
-    (void)s, (void)h;
-    return wt_uniform(c->stream, k);
+    (void)h;
+    fill(c, wt_uniform(c->stream, k), out);
 }
 
 /* clang-format off */
@@ -123,10 +148,11 @@ const cam_method *cam_method_find(const char *name)
 static cam_channel channel_of(const cam_site *c, size_t k)
 {
     cam_channel h = {0};
+    const float *a = row_of(c->a, c, k);
     double squares = 0;
-    for (size_t s = 0; s < c->positions; s++) h.sum += (double)c->a[at(c, k, s)];
+    for (size_t s = 0; s < c->positions; s++) h.sum += (double)a[s];
     h.mean = h.sum / (double)c->positions;
-    for (size_t s = 0; s < c->positions; s++) squares += ((double)c->a[at(c, k, s)] - h.mean) * ((double)c->a[at(c, k, s)] - h.mean);
+    for (size_t s = 0; s < c->positions; s++) squares += ((double)a[s] - h.mean) * ((double)a[s] - h.mean);
     h.deviation = sqrt(squares / (double)c->positions);
     return h;
 }
@@ -140,14 +166,18 @@ static int looks_at_channel(const cam_method *m)
 static void products_of(const cam_method *m, const cam_site *c, size_t k, double *p)
 {
     cam_channel h = {0};
-    double pooled = 0;
+    const float *a = row_of(c->a, c, k);
     if (looks_at_channel(m)) h = channel_of(c, k);
-    for (size_t s = 0; s < c->positions; s++) pooled += p[s] = m->field(c, k, s, &h);
-    if (m->pooling == CAM_MEAN) pooled /= (double)c->positions;
-    for (size_t s = 0; s < c->positions; s++) {
-        p[s] = (m->pooling == CAM_KEEP ? p[s] : pooled) * (double)c->a[at(c, k, s)];
-        if (m->products == CAM_POSITIVE && p[s] < 0) p[s] = 0;
+    m->field(c, k, &h, p);
+    if (m->pooling != CAM_KEEP) {
+        double even = 0, odd = 0; /* that do not wait for each other */
+        for (size_t s = 0; s + 1 < c->positions; s += 2) even += p[s], odd += p[s + 1];
+        if (c->positions % 2) even += p[c->positions - 1];
+        double pooled = even + odd;
+        fill(c, m->pooling == CAM_MEAN ? pooled / (double)c->positions : pooled, p);
     }
+    for (size_t s = 0; s < c->positions; s++) p[s] *= (double)a[s];
+    for (size_t s = 0; m->products == CAM_POSITIVE && s < c->positions; s++) p[s] = p[s] < 0 ? 0 : p[s];
 }
 
 /* If the most negative value is larger than the most positive one, all change sign. */
@@ -182,14 +212,16 @@ en_status cam_method_map(const cam_method *m, const cam_site *c, int smooth, dou
 
 void cam_normalise(double *x, size_t n)
 {
-    double least = INFINITY, most = -INFINITY, spoiled = 0;
+    double least = INFINITY, most = -INFINITY;
+    int finite = 1;
     for (size_t i = 0; i < n; i++) {
-        if (x[i] < 0) x[i] = 0;
+        x[i] = x[i] < 0 ? 0 : x[i];
         least = x[i] < least ? x[i] : least;
         most = x[i] > most ? x[i] : most;
-        spoiled += 0 * x[i];
+        finite &= x[i] - x[i] == 0;
     }
-    for (size_t i = 0; i < n; i++) x[i] = spoiled + (x[i] - least) / (1e-7 + (most - least));
+    double range = finite ? 1e-7 + (most - least) : NAN;
+    for (size_t i = 0; i < n; i++) x[i] = (x[i] - least) / range;
 }
 
 /* One axis: destination d of `size` lies between sources i and i + 1, at t of the way: (d + 1/2) source / size - 1/2, as a fraction, so that

@@ -50,7 +50,7 @@ typedef enum cam_kind {
 typedef struct cam_method {
     const char *name;
     cam_kind kind;
-    double (*field)(const cam_site *site, size_t k, size_t s, const cam_channel *channel);
+    void (*field)(const cam_site *site, size_t k, const cam_channel *channel, double *out); /* of channel k, [positions] */
     cam_pooling pooling;
     cam_products products;
     cam_combination combination;

@@ -38,16 +38,6 @@ void cam_softmax(const float *o, int classes, double *out)
     for (int i = 0; i < classes; i++) out[i] = en_exp((double)o[i] - l);
 }
 
-/* e - s at class i: 1 - s_c is the sum of the others, because for a sure network the difference has no digits left. */
-static double away(const float *o, int classes, int c, double l, int i)
-{
-    if (i != c) return -en_exp((double)o[i] - l);
-    double others = 0;
-    for (int j = 0; j < classes; j++)
-        if (j != c) others += en_exp((double)o[j] - l);
-    return others;
-}
-
 int cam_rival_of(const float *o, int classes, cam_aim aim)
 {
     int d = aim.rival;
@@ -121,10 +111,15 @@ double cam_utility_at(cam_aim aim, const float *o, int classes, const float *v, 
     double value = u == CAM_LOGIT ? target : u == CAM_SOFTMAX ? sc : u == CAM_LOGSOFTMAX ? target - l : target + (target - l);
     if (!gradient && !hvp) return value;
     double vc = v ? (double)v[c] : 0; /* v counts from v_c on: v - m stays, and v_c - m keeps its digits when s_c is almost 1 */
-    for (int i = 0; v && i < classes; i++) mean += en_exp((double)o[i] - l) * ((double)v[i] - vc);
+    double others = 0;                /* 1 - s_c, because for a sure network the difference has no digits left */
     for (int i = 0; i < classes; i++) {
-        double e = i == c, es = away(o, classes, c, l, i);
-        double bend = v ? en_exp((double)o[i] - l) * ((double)v[i] - vc - mean) : 0;
+        double s = en_exp((double)o[i] - l);
+        if (i != c) others += s;
+        if (v) mean += s * ((double)v[i] - vc);
+    }
+    for (int i = 0; i < classes; i++) {
+        double s = en_exp((double)o[i] - l), e = i == c, es = i == c ? others : -s; /* e - s */
+        double bend = v ? s * ((double)v[i] - vc - mean) : 0;
         if (gradient) gradient[i] = (float)(u == CAM_LOGIT ? e : u == CAM_SOFTMAX ? sc * es : u == CAM_LOGSOFTMAX ? es : e + es);
         if (hvp) hvp[i] = (float)(u == CAM_LOGIT ? 0 : u == CAM_SOFTMAX ? -sc * mean * es - sc * bend : -bend);
     }

@@ -77,7 +77,7 @@ static en_status guided(cam_ctx *c, cam_job *j, en_error *e)
     size_t pixels = (size_t)c->height * (size_t)c->width;
     en_graph *g = c->model.graph;
     en_ref input = c->layers[j->layer[0]].ref;
-    j->pixels = malloc((size_t)c->n * 3 * pixels * sizeof *j->pixels);
+    j->pixels = cam_take(c, (size_t)c->n * 3 * pixels * sizeof *j->pixels);
     if (!j->pixels) return en_fail(e, EN_E_NOMEM, "guidedbackprop: out of memory");
     en_reverse_shown(g, keep_positive, g);
     en_load(en_shape_of(g, input), en_adjoint(g, input, 0, 1), j->pixels);

@@ -4,11 +4,22 @@
 #include "engine/math.h"
 
 #include <math.h>
+#include <stdint.h>
+#include <string.h>
 
 static const double ln2_high = 0x1.62e42feep-1, ln2_low = 0x1.a39ef35793c76p-33; /* ln2 in two parts, the first with 32 bits */
 
 static const double inverse_factorial[14] = {1, 1, 1. / 2, 1. / 6, 1. / 24, 1. / 120, 1. / 720, 1. / 5040, 1. / 40320, 1. / 362880, 1. / 3628800,
                                              1. / 39916800, 1. / 479001600, 1. / 6227020800};
+
+/* 2^k, -1023 < k < 1024 */
+static double two_to(int k)
+{
+    uint64_t bits = (uint64_t)(k + 1023) << 52;
+    double power;
+    memcpy(&power, &bits, sizeof power);
+    return power;
+}
 
 double en_exp(double x)
 {
@@ -21,7 +32,8 @@ double en_exp(double x)
     tail = tail * r * r;
     /* r itself was rounded: add back what was lost. */
     double lost = (high - r) - low;
-    return ldexp(1 + (r + (tail + lost)), (int)k);
+    int half = (int)k / 2; /* 2^k in two steps: alone it may be out of range where the product is not */
+    return (1 + (r + (tail + lost))) * two_to(half) * two_to((int)k - half);
 }
 
 double en_log(double x)

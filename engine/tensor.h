@@ -37,6 +37,9 @@ size_t en_block_floats(const en_shape *s);
 
 static inline int en_blocks(int channels) { return (channels + EN_LANES - 1) / EN_LANES; }
 
+/* out[j * column + i] = in[i * row + j] for i, j below EN_LANES. */
+void en_transpose(const float *in, size_t row, float *out, size_t column);
+
 /* Between the caller's row-major order and the stored one; the padding is written as zero. */
 void en_store(const en_shape *s, const float *row_major, float *stored);
 void en_load(const en_shape *s, const float *stored, float *row_major);

@@ -31,29 +31,6 @@ int panel_lo(const panel_form *f, int panel)
     return lo < most ? lo : most;
 }
 
-typedef float four __attribute__((vector_size(16)));
-#if defined __clang__ || __GNUC__ >= 12
-#define PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define PICK(a, b, ...) __builtin_shuffle(a, b, (int __attribute__((vector_size(16)))){__VA_ARGS__})
-#endif
-
-/* out[j][i] = in[i * row + j] of 16 x 16, 4 x 4 at a time: five times as fast as element by element. What comes AHEAD in
- * each row is fetched, since sixteen rows at once are more than the processor notices by itself. */
-static void transpose(const float *in, size_t row, float out[EN_LANES][EN_LANES])
-{
-    enum { AHEAD = 64 };
-    for (int i = 0; i < EN_LANES; i += 4)
-        for (int j = 0; j < EN_LANES; j += 4) {
-            four r[4];
-            for (int k = 0; k < 4; k++) memcpy(&r[k], in + (size_t)(i + k) * row + j, sizeof r[k]);
-            __builtin_prefetch(in + (size_t)(i + j / 4) * row + AHEAD);
-            four a = PICK(r[0], r[1], 0, 4, 1, 5), b = PICK(r[2], r[3], 0, 4, 1, 5), c = PICK(r[0], r[1], 2, 6, 3, 7), d = PICK(r[2], r[3], 2, 6, 3, 7);
-            four column[4] = {PICK(a, b, 0, 1, 4, 5), PICK(a, b, 2, 3, 6, 7), PICK(c, d, 0, 1, 4, 5), PICK(c, d, 2, 3, 6, 7)};
-            for (int k = 0; k < 4; k++) memcpy(&out[j + k][i], &column[k], sizeof column[k]);
-        }
-}
-
 /* `count` rows of weights [C/groups][taps] become as many columns of a panel, from `out` on. 16 elements of each row at a time, so that a row's
  * cache lines are read once, though rows lie a power of two apart. */
 static inline __attribute__((always_inline)) void turn(const panel_form *f, size_t count, const float *rows, float *out)
@@ -63,10 +40,10 @@ static inline __attribute__((always_inline)) void turn(const panel_form *f, size
     for (size_t first = 0; first < length; first += EN_LANES) {
         size_t n = length - first < EN_LANES ? length - first : EN_LANES, c = first / taps, t = first % taps;
         if (count == EN_LANES && n == EN_LANES) {
-            transpose(rows + first, length, turned);
+            en_transpose(rows + first, length, turned[0], EN_LANES);
         } else {
             for (size_t lane = 0; lane < count; lane++) memcpy(tile[lane], rows + lane * length + first, n * sizeof **tile);
-            transpose(tile[0], EN_LANES, turned);
+            en_transpose(tile[0], EN_LANES, turned[0], EN_LANES);
         }
         for (size_t i = 0; i < n; i++) {
             memcpy(out + (t * depth + c) * EN_LANES, turned[i], count * sizeof **turned);
