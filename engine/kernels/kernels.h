@@ -97,12 +97,12 @@ typedef struct kn_mean {
 /* Winograd's convolution with windows of 3 x 3 at stride 1: output tiles of 4 x 4 pixels are computed from input tiles of 6 x 6, which overlap. Both
  * are transformed to 36 numbers, as are the filters, and between the transforms stands a matrix product for each of the 36:
  *
- *     u[tap * u_tap + k * 16 + o] = transform of  w[r * 3 + s][k][o],  w one panel of weights, its taps w_tap floats apart; k < depth
+ *     u[b * u_tap + k * 16 + o] = transform of  w[r * 3 + s][k][o],  w one panel of weights, its taps w_tap floats apart; k < depth; tap is 6 a + b
  *     v[tap * g->tap + i * 16 + c] = transform of one channel block of input, x [h][w][16]; i counts the tiles g->first ..
  *     y = epilogue(transform of m[tap * g->tap + i * 16 + c]), one channel block of output, y [h][w][16], only what lies inside
  *
  * Tiles are numbered row by row, `columns` in a row. The epilogue's channel pointers begin at this block; its `biased` is 1 or 0. */
-enum { KN_TILE = 4, KN_WINOGRAD_TAPS = 36 };
+enum { KN_TILE = 4, KN_WINOGRAD_POINTS = 6, KN_WINOGRAD_TAPS = 36 };
 typedef struct kn_tiles {
     int h, w, pad_h, pad_w; /* of the side that is read or written; outputs have no padding */
     int columns, first, count;
@@ -112,7 +112,7 @@ typedef struct kn_tiles {
 /* The transform of filters, and at once the product for at most KN_FEW tiles: one chain of multiply-adds, depth <= KN_CHAIN,
  *
  *     m[tap * m_tap + i * 16 + o] = (add ? m : 0) + sum over k < depth of  u[tap][k][o] * v[k / 16][tap][i][k % 16],  v [depth / 16][36][KN_FEW][16] */
-enum { KN_FEW = 16 };
+enum { KN_FEW = 4 };
 typedef struct kn_winograd {
     int depth, tiles;
     const float *w;
@@ -154,7 +154,6 @@ typedef struct kn_layer_norm {
  * activate: y = f(x), slope = f'(x), curvature = f''(x) over n floats (a multiple of 16); outputs may be NULL; in place allowed. */
 typedef struct kn_table {
     const char *name; /* of the instruction set */
-    int few;          /* tiles up to which winograd_product is faster than winograd_filter and gemm */
 #define KERNEL(name, arguments) void(*name) arguments;
 #include "engine/kernels/kernels.def"
 #undef KERNEL

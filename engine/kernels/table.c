@@ -9,7 +9,6 @@
 extern const kn_table KN(table);
 const kn_table KN(table) = {
     .name = TEXT(ISA),
-    .few = VW == 16 ? KN_FEW : 4,
 #define KERNEL(kernel, arguments) .kernel = KN(kernel),
 #include "engine/kernels/kernels.def"
 #undef KERNEL

@@ -62,19 +62,38 @@ INLINE void output_1d(const vf m[T], vf y[M])
     y[3] = plus(plus(m[5], P * PP / N_P, odd_p), Q * QQ / N_Q, odd_q);
 }
 
-void KN(winograd_filter)(int depth, const float *w, size_t w_tap, float *u, size_t u_tap)
+/* Row a of the filters' transform along columns, as filter_1d has it; `row` are the weights' three rows. */
+INLINE void filter_row(const float *const row[R], ptrdiff_t w_tap, const int a, vf t[R])
 {
+    const float point = a == 1 ? P : a == 2 ? -P : a == 3 ? Q : -Q;
+    UNROLL for (int s = 0; s < R; s++) {
+        vf first = v_load(row[0] + s * w_tap), last = v_load(row[2] + s * w_tap);
+        t[s] = a == 0 ? first : a == T - 1 ? last : plus(plus(first, point * point, last), point, v_load(row[1] + s * w_tap));
+    }
+}
+
+/* Points (a, 0 .. 5). */
+INLINE void filter_points(const int a, int depth, const float *w, size_t w_tap, float *u, size_t u_tap)
+{
+    const float *const row[R] = {w, w + R * w_tap, w + 2 * R * w_tap};
     for (int i = 0; i < depth * 16; i += VW) {
-        vf t[R][T], column[R];
-        UNROLL for (int s = 0; s < R; s++) {
-            UNROLL for (int r = 0; r < R; r++) column[r] = v_load(w + (size_t)(r * R + s) * w_tap + i);
-            filter_1d(column, t[s]);
-        }
-        UNROLL for (int a = 0; a < T; a++) {
-            vf row[R] = {t[0][a], t[1][a], t[2][a]}, out[T];
-            filter_1d(row, out);
-            UNROLL for (int b = 0; b < T; b++) v_store(u + (size_t)(a * T + b) * u_tap + i, out[b]);
-        }
+        const float *const here[R] = {row[0] + i, row[1] + i, row[2] + i};
+        vf t[R], out[T];
+        filter_row(here, (ptrdiff_t)w_tap, a, t);
+        filter_1d(t, out);
+        UNROLL for (int b = 0; b < T; b++) v_store(u + (size_t)b * u_tap + i, out[b]);
+    }
+}
+
+void KN(winograd_filter)(int a, int depth, const float *w, size_t w_tap, float *u, size_t u_tap)
+{
+    switch (a) {
+    case 0: filter_points(0, depth, w, w_tap, u, u_tap); return;
+    case 1: filter_points(1, depth, w, w_tap, u, u_tap); return;
+    case 2: filter_points(2, depth, w, w_tap, u, u_tap); return;
+    case 3: filter_points(3, depth, w, w_tap, u, u_tap); return;
+    case 4: filter_points(4, depth, w, w_tap, u, u_tap); return;
+    default: filter_points(5, depth, w, w_tap, u, u_tap); return;
     }
 }
 
@@ -87,16 +106,6 @@ enum { FEW = 4 };
 enum { FEW = 2 };
 #endif
 enum { STEPS = 32 }; /* input channels for which weights, input and sums stay in the first-level cache while the six rows of points pass */
-
-/* Row a of the filters' transform along columns, as filter_1d has it; `row` are the weights' three rows. */
-INLINE void filter_row(const float *const row[R], ptrdiff_t w_tap, const int a, vf t[R])
-{
-    const float point = a == 1 ? P : a == 2 ? -P : a == 3 ? Q : -Q;
-    UNROLL for (int s = 0; s < R; s++) {
-        vf first = v_load(row[0] + s * w_tap), last = v_load(row[2] + s * w_tap);
-        t[s] = a == 0 ? first : a == T - 1 ? last : plus(plus(first, point * point, last), point, v_load(row[1] + s * w_tap));
-    }
-}
 
 /* Points (a, 0 .. 5) of some tiles, up to 16 input channels. w, v: the first of them. Weights needed soon are fetched, a part in each row. */
 INLINE void point_row_block(const float *w, ptrdiff_t w_tap, const float *v, const int a, const int tiles, int steps, vf sum[T][FEW])
