@@ -184,7 +184,7 @@ static void sweep_gemm_t(const kn_table *k)
 
 static void depthwise_reference(const kn_table *k, const kn_depthwise *d, float *y)
 {
-    for (ptrdiff_t i = 0; i < (ptrdiff_t)d->p * d->q * 16; i++) {
+    for (ptrdiff_t i = (ptrdiff_t)d->p0 * d->q * 16; i < (ptrdiff_t)d->p * d->q * 16; i++) {
         int lane = (int)(i % 16), q = (int)(i / 16) % d->q, p = (int)(i / 16) / d->q;
         float sum = 0;
         for (int t = 0; t < d->group * d->kh * d->kw; t++) {
@@ -203,6 +203,7 @@ static void try_depthwise(const kn_table *k, kn_depthwise d, const steps *s)
     if (d.h + 2 * d.pad_h < d.kh || d.w + 2 * d.pad_w < d.kw) return;
     if (!d.group) d.group = 1;
     d.p = (d.h + 2 * d.pad_h - d.kh) / d.stride_h + 1;
+    d.p0 = (int)(t_random() % (uint64_t)d.p);
     d.q = (d.w + 2 * d.pad_w - d.kw) / d.stride_w + 1;
     buffer x = buffer_random((size_t)(d.h * d.w * 16)), w = buffer_random((size_t)(d.group * d.kh * d.kw * 16)),
            y = buffer_new((size_t)(d.p * d.q * 16));
