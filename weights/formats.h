@@ -8,6 +8,8 @@
 #include "weights/file.h"
 #include "weights/store.h"
 
+#include <stdatomic.h>
+
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "checkpoints are little-endian and are read in place");
 
 enum { WT_MAX_TENSORS = 1000000 };
@@ -15,6 +17,8 @@ enum { WT_MAX_TENSORS = 1000000 };
 struct wt_store {
     char *path;
     wt_file map;          /* {0} when the bytes are the caller's */
+    atomic_size_t read;   /* bytes of it since its pages were given back, see wt_release */
+    atomic_size_t *count_read; /* that, for readers of a store that does not change otherwise */
     const uint8_t *bytes; /* the whole checkpoint */
     size_t size;
     const char *format;     /* its name */

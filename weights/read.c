@@ -38,28 +38,27 @@ static void gather(const uint8_t *data, ptrdiff_t step, size_t width, size_t n, 
     }
 }
 
-/* The file that these bytes are mapped from; NULL for memory of the caller's or of our own. */
-static const wt_file *mapping_of(const wt_store *store, const uint8_t *at)
+/* The store, or shard of it, whose file these bytes are mapped from; NULL for memory of the caller's or of our own. */
+static const wt_store *mapping_of(const wt_store *store, const uint8_t *at)
 {
     for (size_t i = 0; i < store->shards; i++) {
-        const wt_file *map = mapping_of(store->shard[i], at);
-        if (map) return map;
+        const wt_store *shard = mapping_of(store->shard[i], at);
+        if (shard) return shard;
     }
-    return store->map.bytes && at >= store->map.bytes && at < store->map.bytes + store->map.size ? &store->map : NULL;
+    return store->map.bytes && at >= store->map.bytes && at < store->map.bytes + store->map.size ? store : NULL;
 }
 
-/* Once this thread has read QUOTA bytes, gives the pages of the file back, all that are resident. They are clean: whoever needs one again,
+/* Once QUOTA bytes have been read, gives the pages of the file back, all that are resident. They are clean: whoever needs one again,
  * another thread or a neighbouring tensor, gets it again from the system's cache, together with those around it. To give back each part at
  * once would cost more than to read it: Linux maps up to 2 MiB around a page (since 6.18), and unmapping interrupts all other threads. */
 void wt_release(const wt_store *store, const uint8_t *from, const uint8_t *to)
 {
     enum { QUOTA = 2 << 20, LEAST = 64 << 10 }; /* the little that is read of a page costs the page and its neighbours */
-    static _Thread_local size_t since;
-    const wt_file *map = mapping_of(store, from);
-    since += to - from < LEAST ? LEAST : (size_t)(to - from);
-    if (!map || since < QUOTA) return;
-    since = 0;
-    (void)!madvise((void *)map->bytes, map->size, MADV_DONTNEED);
+    const wt_store *owner = mapping_of(store, from);
+    size_t bytes = to - from < LEAST ? LEAST : (size_t)(to - from);
+    if (!owner || atomic_fetch_add(owner->count_read, bytes) + bytes < QUOTA) return;
+    atomic_store(owner->count_read, 0);
+    (void)!madvise((void *)owner->map.bytes, owner->map.size, MADV_DONTNEED);
 }
 
 /* The tensor with axes of size 1 dropped and neighbours merged where one continues the other; dense tensors get rank 0 or 1. */

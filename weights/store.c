@@ -253,7 +253,7 @@ static en_status open_store(const char *name, wt_file map, const void *bytes, si
         wt_file_unmap(&map);
         return en_fail(e, EN_E_NOMEM, "%s: no memory to open it", name);
     }
-    *store = (wt_store){.path = strdup(name), .map = map, .bytes = bytes, .size = size, .ema = ema};
+    *store = (wt_store){.path = strdup(name), .map = map, .count_read = &store->read, .bytes = bytes, .size = size, .ema = ema};
     en_status status = store->path ? parse(store, e) : en_fail(e, EN_E_NOMEM, "no memory for its name");
     if (status == EN_OK) status = index_names(store, e);
     if (status != EN_OK) {
