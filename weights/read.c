@@ -147,9 +147,9 @@ en_status wt_read(const wt_store *store, const wt_tensor *tensor, size_t first, 
 const float *wt_peek(const wt_store *store, const wt_tensor *tensor, size_t first, size_t count)
 {
     wt_tensor t = simplified(tensor);
-    const float *start = (const float *)(const void *)t.data + first;
     int dense = t.rank == 0 || (t.rank == 1 && t.stride[0] == 1);
-    if (t.dtype != WT_F32 || !dense || (uintptr_t)t.data % sizeof *start || check_range(store, tensor, first, count, NULL) != EN_OK) return NULL;
+    if (t.dtype != WT_F32 || !dense || (uintptr_t)t.data % sizeof(float) || check_range(store, tensor, first, count, NULL) != EN_OK) return NULL;
+    const float *start = (const float *)(const void *)t.data + first;
     wt_release(store, (const uint8_t *)start, (const uint8_t *)(start + count));
     return start;
 }

@@ -88,16 +88,17 @@ static void multiply(const plan *s, int tiles, int o, int panels, const float *v
     size_t w_tap = (size_t)g->c * EN_LANES;
     kn_gemm k = {.a_run = (ptrdiff_t)input_tap(g->c, 0), .a_row = EN_LANES, .a_block = input_block(0), .tap = &tap, .taps = 1, .b = u, .b_run = filter_tap,
                  .b_panel = POINTS * filter_tap, .c_run = (ptrdiff_t)product_tap, .c_row = EN_LANES, .c_panel = TILES * EN_LANES, .runs = POINTS,
-                 .rows = tiles, .panels = panels, .ahead_step = w_tap, .ahead_count = 9};
+                 .rows = tiles, .panels = panels, .ahead_step = w_tap, .ahead_count = (9 * panels + POINTS - 1) / POINTS};
     for (int first = 0; first < g->c; first += DEPTH) {
         const float *w = g->packed + (size_t)o * 9 * w_tap + (size_t)first * EN_LANES;
         k.depth = g->c - first < DEPTH ? g->c - first : DEPTH;
-        k.ahead = w + DEPTH * EN_LANES;
+        const float *next = first + DEPTH < g->c ? w + DEPTH * EN_LANES : g->packed + (size_t)(o + panels) * 9 * w_tap;
         for (int a = 0; a < POINTS; a++) {
             for (int i = 0; i < panels; i++)
                 g->call->kernels->winograd_filter(a, k.depth, w + (size_t)i * 9 * w_tap, w_tap, u + (size_t)i * k.b_panel, filter_tap);
             k.a = v + first / EN_LANES * k.a_block + a * POINTS * k.a_run;
             k.c = m + a * POINTS * k.c_run;
+            k.ahead = next + (size_t)(a * k.ahead_count) * k.ahead_step; /* a sixth of the weights that come next */
             k.epilogue.residual = first ? k.c : NULL; /* a chain joins those before it */
             g->call->kernels->gemm(&k);
         }
