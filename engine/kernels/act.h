@@ -28,13 +28,13 @@ INLINE void v_polynomial(const float *c, const int degree, const vf *u, vf *sum,
 }
 
 /* e^x = 2^k e^r with r = x - k ln2 in [-ln2/2, ln2/2], e^r = 1 + r + r^2 times a polynomial that is fitted for the smallest relative error
- * (3e-9). Arguments are clamped to -87 .. 88, where e^x is a normal number. */
+ * (3e-9). Arguments are at most 88; those below -87 count as -87, so that e^x is a normal number. */
 INLINE void v_exp(vf *x, const int n)
 {
     static const float fit[] = {1, 1, 0x1.fffffcp-2f, 0x1.555492p-3f, 0x1.5558f2p-5f, 0x1.123a2p-7f, 0x1.6a23dp-10f};
     const vf rounder = v_set(0x1.8p23f + 127); /* adding it leaves the nearest integer, and the exponent's bias, in the low bits */
     vf t[IN_STEP], e[IN_STEP];
-    EACH x[i] = v_min(v_set(88), v_max(v_set(-87), x[i]));
+    EACH x[i] = v_max(v_set(-87), x[i]);
     EACH t[i] = v_fma(x[i], v_set(1.44269504f), rounder);
     EACH x[i] = v_fma(t[i] - rounder, v_set(-0x1.62e4p-1f), x[i]); /* ln2 in two parts, the first with few bits, so that k ln2 is exact */
     EACH x[i] = v_fma(t[i] - rounder, v_set(-0x1.7f7d1cp-20f), x[i]);
