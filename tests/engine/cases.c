@@ -93,6 +93,8 @@ const t_case t_cases[] = {
     CONV(1, 68, 3, 3, 34, 1, 1, 1, 1, 0, 0, 2, 3),
     CONV(1, 8, 5, 4, 80, 1, 1, 1, 1, 0, 0, 4, 3),
     CONV(1, 160, 2, 2, 20, 2, 1, 1, 1, 0, 0, 4, 3),
+    CONV(1, 64, 3, 5, 64, 3, 3, 1, 1, 1, 1, 2, 2), /* panels that read different channels, out of a band */
+    CONV(1, 32, 4, 3, 32, 1, 1, 1, 1, 0, 0, 2, 3), /* and in place */
     /* depthwise, and its neighbour with two outputs per channel */
     CONV(1, 2, 4, 5, 2, 3, 3, 1, 1, 1, 1, 2, 3),
     CONV(3, 17, 9, 11, 17, 3, 3, 1, 1, 1, 1, 17, 3),
