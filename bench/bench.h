@@ -49,7 +49,7 @@ void bench_roofline(FILE *f, const char *title, double peak, double bandwidth, c
 int bench_layers(const bench_options *o);      /* every layer of every network                                           */
 int bench_nets(const bench_options *o);        /* forward pass, and what an explanation costs beyond it                  */
 int bench_throughput(const bench_options *o);  /* two images on two threads, and batches of 8                            */
-int bench_start(const bench_options *o);
+int bench_start(const bench_options *o);       /* from opening the weights to the first map                              */
 int bench_steady(const bench_options *o);      /* memory while it runs for a long time                                   */
 int bench_count(const bench_options *o);       /* one pass and one map, for a program that counts instructions           */
 int bench_interactive(const bench_options *o); /* lets a script time this program and others in turn                     */

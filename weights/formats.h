@@ -41,7 +41,7 @@ en_status wt_store_add(wt_store *store, const wt_tensor *tensor, const char *nam
 /* Adds a tensor of another store, which must outlive this one. */
 en_status wt_store_adopt(wt_store *store, const wt_tensor *tensor, en_error *e);
 
-/* Gives pages back: those of the file in which bytes from .. to-1 lie; nothing for bytes in memory. */
+/* Tells that bytes from .. to-1 are read. Every few megabytes all pages of their file are given back; nothing happens for bytes in memory. */
 void wt_release(const wt_store *store, const uint8_t *from, const uint8_t *to);
 
 /* Memory that lives as long as the store. */

@@ -19,8 +19,8 @@
 enum {
     BAND_FLOATS = 96 << 10, /* of input that a job keeps in cache: 384 KiB        */
     JOBS = 16,              /* wanted at least, so that threads can share evenly  */
-    LEAST_ROWS = 4,         /* of a band, and */
-    LEAST_PIXELS = 49,      /* pixels of a piece */
+    LEAST_ROWS = 4,         /* of a band,                                         */
+    LEAST_PIXELS = 49,      /* and pixels of a piece: smaller jobs do not pay     */
     BANDS = 4,              /* of a channel block, at most                        */
     CHUNK = 4,              /* panels that a job takes at least: the widest tile  */
     MAX_TAPS = 1024,        /* largest window, in pixels                          */
@@ -195,7 +195,8 @@ static void forward_block(void *arg, int job, int worker)
     if (m->group > 1) group_weights(m, j->packed + (size_t)block * (size_t)(taps * EN_LANES * EN_LANES), weights);
     kn_depthwise d = {.x = j->x + (size_t)image * m->x_image + (size_t)block * (size_t)m->h * (size_t)m->w * EN_LANES,
                       .weights = m->group > 1 ? weights : j->packed + (size_t)block * (size_t)taps * EN_LANES, .y = j->y + (size_t)image * m->y_image + at,
-                      .group = m->group, .h = m->h, .w = m->w, .p0 = m->p * band / j->bands, .p = m->p * (band + 1) / j->bands, .q = m->q, .kh = m->r, .kw = m->s, .stride_h = m->stride_h, .stride_w = m->stride_w,
+                      .group = m->group, .h = m->h, .w = m->w, .p0 = m->p * band / j->bands,
+                      .p = m->p * (band + 1) / j->bands, .q = m->q, .kh = m->r, .kw = m->s, .stride_h = m->stride_h, .stride_w = m->stride_w,
                       .pad_h = m->pad_h, .pad_w = m->pad_w, .epilogue = epilogue_of(j, image)};
     if (d.epilogue.bias) d.epilogue.bias += block * EN_LANES;
     if (d.epilogue.scale) d.epilogue.scale += block * EN_LANES, d.epilogue.shift += block * EN_LANES;
