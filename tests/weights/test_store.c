@@ -65,6 +65,32 @@ TEST(a_safetensors_file_is_read)
     free(copy);
 }
 
+TEST(what_is_dense_and_aligned_can_be_looked_at_in_place)
+{
+    static const float data[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    const char *header = "{" F32("w", "[2,3]", 0, 24) ",\"h\":{\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[24,32]}}";
+    for (int shift = 0; shift < 4; shift++) { /* spaces after the header move the data */
+        char padded[256];
+        uint8_t *copy;
+        wt_store *store;
+        en_error e;
+        float read[4];
+        int room = snprintf(padded, sizeof padded, "%s%*s", header, (int)(4 - strlen(header) % 4) + shift, "");
+        CHECK_OK(open_file(padded, (uint64_t)room, data, sizeof data, &copy, &store, &e), e);
+        const wt_tensor *w = wt_find(store, "w");
+        const float *there = wt_peek(store, w, 2, 4);
+        CHECK_OK(wt_read(store, w, 2, 4, read, &e), e);
+        CHECK((there != NULL) == (shift == 0));
+        CHECK(!there || ((const uint8_t *)there == w->data + 8 && !memcmp(there, read, sizeof read)));
+        CHECK(!wt_peek(store, w, 3, 4) && !wt_peek(store, w, SIZE_MAX, 1) && !wt_peek(store, wt_find(store, "h"), 0, 4));
+        wt_tensor turned = *w;
+        turned.dim[0] = 3, turned.dim[1] = 2, turned.stride[0] = 1, turned.stride[1] = 3;
+        CHECK(!wt_peek(store, &turned, 0, 6));
+        wt_close(store);
+        free(copy);
+    }
+}
+
 TEST(a_hostile_safetensors_file_is_refused_with_its_reason)
 {
     en_error e;
