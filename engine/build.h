@@ -23,6 +23,7 @@ struct en_graph {
     en_error error;  /* the first one while building */
     float *memory;   /* every value, adjoint and scratch, at planned offsets */
     size_t floats, scratch, worker_scratch, worker_floats; /* offsets; room of one worker */
+    int by_image, images; /* so many nodes from the first run image by image, of how many (plan.c) */
     int tail_only, first_order, exact, finished;
     int sweep_cut, sweep_seeds, sweep_order; /* of the reverse pass under way */
 };

@@ -76,8 +76,8 @@ float *en_adjoint(en_graph *g, en_ref x, int seed, int order);
 /* Values of all nodes; with cut >= 0 also tangents over its tail, starting from the direction (stored layout, for the first member of the
  * cut; NULL: the members' own values). cut -1: values alone. */
 void en_forward(en_graph *g, int cut, const float *direction);
-/* One node's value from those before it: en_forward in steps, for who wants to look in between. Leaves, and nodes that are part of another
- * one's work, do nothing. */
+/* One node's value from those before it, for who wants to look in between: en_forward in steps, of a graph of one image. Leaves, and nodes that
+ * are part of another one's work, do nothing. */
 void en_forward_node(en_graph *g, en_ref x);
 /* The same for the tail alone, from the values that the caller or an earlier pass left at the cut and in the prefix. Without
  * `tangents` only values. */

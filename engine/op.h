@@ -75,6 +75,7 @@ struct en_node {
     int output;
     int kept;                           /* its memory is used for nothing else                */
     int absorbed;                       /* evaluated inside another node                      */
+    int in_turn;                        /* memory for one image, which all images use in turn */
     /* Steps of later nodes that this one does before it stores (prefix only; see fuse.c). */
     const float *scale, *shift;
     en_ref residual;
@@ -84,6 +85,9 @@ struct en_node {
 };
 
 #define EN_NO_MEMORY ((size_t)-1)
+
+/* Floats of the images that a call is about. */
+static inline size_t en_call_floats(const en_call *c) { return (size_t)c->images * en_image_floats(&c->node->shape); }
 
 /* Appends a node: checks that inputs exist, asks the op for the shape. Builders of ops are one call of this. */
 en_ref en_apply(en_graph *g, const en_op *op, const en_ref *in, int inputs, const en_attr *attr);

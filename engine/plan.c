@@ -3,6 +3,10 @@
  * 2 * nodes - i; two buffers may overlap in space if their lives do not overlap in time. Buffers are placed largest first, each into the
  * smallest gap that fits (greedy by size, best fit).
  *
+ * A batch begins image by image, as long as layers read and write more for an image than they have weights: what one layer writes is still in
+ * a cache when the next one reads it. Values that are not read later have memory for one image. From the first layer on that has
+ * more weights, all images go through each layer together, so that weights are read once.
+ *
  * Requires: fused, tails marked. A value that a tail reads lives on, because tails run many times after one forward pass. */
 #include "engine/build.h"
 
@@ -44,6 +48,29 @@ static int kept(const en_graph *g, en_ref x)
     return 0;
 }
 
+/* Whether node n is to run image by image. */
+static int suits_one_image(const en_graph *g, const en_node *n)
+{
+    size_t weights = 0, activations = n->floats, images = (size_t)n->shape.dim[0];
+    for (int k = 0; k < n->inputs; k++) {
+        const en_node *in = &g->node[n->in[k]];
+        if (!in->key && (in->shape.layout != EN_BLOCKED || in->shape.dim[0] != n->shape.dim[0])) return 0;
+        *(in->key ? &weights : &activations) += in->floats;
+    }
+    return weights <= activations / images;
+}
+
+static void find_stretch(en_graph *g)
+{
+    for (int i = 0; i < g->nodes && !g->tail_only; i++) {
+        const en_node *n = &g->node[i];
+        if (n->absorbed || !n->op) continue;
+        if (n->tail || n->shape.dim[0] == 1 || !suits_one_image(g, n)) return;
+        g->by_image = i + 1;
+        g->images = n->shape.dim[0];
+    }
+}
+
 static void add(buffers *b, size_t floats, int from, int to, size_t *place)
 {
     b->list[b->count++] = (buffer){floats, 0, from, to, place};
@@ -52,13 +79,17 @@ static void add(buffers *b, size_t floats, int from, int to, size_t *place)
 static void collect(en_graph *g, buffers *b)
 {
     int end = 2 * g->nodes + 1;
+    find_stretch(g);
     for (int i = 0; i < g->nodes; i++) {
         en_node *n = &g->node[i];
         n->kept = kept(g, i);
         if (!alive(n) || (g->tail_only && !n->kept)) continue;
         int carries_tangent = n->tail || n->cut;
-        int last = n->last_use > i ? n->last_use : i;
-        add(b, n->floats * (carries_tangent && !g->first_order ? 2 : 1), n->op ? i : 0, n->kept ? end : last, &n->value);
+        int last = n->last_use > i ? n->last_use : i, together = i >= g->by_image;
+        n->in_turn = !n->kept && last < g->by_image;
+        /* What is written image by image and read later must be out of the way of all that the stretch writes. */
+        if (n->in_turn) add(b, en_image_floats(&n->shape), i, last, &n->value);
+        else add(b, n->floats * (carries_tangent && !g->first_order ? 2 : 1), together ? i : 0, n->kept ? end : last, &n->value);
         if (carries_tangent && g->seeds)
             add(b, n->floats * (g->first_order ? 1 : 2) * (size_t)g->seeds, n->output ? g->nodes : end - 1 - last, n->cut ? end : end - 1 - i, &n->adjoint);
         if (!n->prepared && n->scratch > g->scratch) g->scratch = n->scratch;

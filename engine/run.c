@@ -22,21 +22,29 @@ float *en_adjoint(en_graph *g, en_ref x, int seed, int order)
     return at(g, n->adjoint) + ((size_t)(order - 1) * (size_t)g->sweep_seeds + (size_t)seed) * n->floats;
 }
 
-/* The parts of a call that do not depend on the sweep. */
-static en_call begin(en_graph *g, const en_node *n)
+/* Of one image of a value. */
+static float *image_at(en_graph *g, const en_node *n, int image)
+{
+    return at(g, n->value) + (n->in_turn ? 0 : (size_t)image * en_image_floats(&n->shape));
+}
+
+/* The parts of a call that do not depend on the sweep, for `images` images. */
+static en_call begin(en_graph *g, const en_node *n, int image, int images)
 {
     en_call c = {.node = n, .scratch = g->memory + g->scratch, .worker_scratch = g->memory + g->worker_scratch, .pool = g->pool, .kernels = g->kernels,
                  .exact = g->exact};
-    c.images = c.biased = n->shape.dim[0];
-    c.y = at(g, n->value);
-    if (n->residual >= 0) c.residual = at(g, g->node[n->residual].value);
+    c.images = c.biased = images;
+    c.y = image_at(g, n, image);
+    if (n->residual >= 0) c.residual = image_at(g, &g->node[n->residual], image);
     for (int k = 0; k < n->inputs; k++) {
         const en_node *in = &g->node[n->in[k]];
         c.in[k] = &in->shape;
-        c.x[k] = in->key ? in->constant : at(g, in->value);
+        c.x[k] = in->key ? in->constant : image_at(g, in, image);
     }
     return c;
 }
+
+static en_call begin_all(en_graph *g, const en_node *n) { return begin(g, n, 0, n->shape.dim[0]); }
 
 /* Whether tangents and adjoints of this node are its fwd and vjp on more images. */
 static int rides_along(const en_graph *g, const en_node *n, int cut)
@@ -58,7 +66,7 @@ enum { VALUES = 1, TANGENTS = 2 };
 
 static void forward_node(en_graph *g, const en_node *n, int cut, int what)
 {
-    en_call c = begin(g, n);
+    en_call c = begin_all(g, n);
     if (!(what & TANGENTS)) {
         n->op->fwd(&c);
     } else if (rides_along(g, n, cut)) {
@@ -83,13 +91,25 @@ static void forward_tail(en_graph *g, int cut, int what)
         if (!g->node[i].absorbed && en_in_tail(&g->node[i], cut)) forward_node(g, &g->node[i], cut, what);
 }
 
+static void forward_by_image(en_graph *g)
+{
+    for (int image = 0; image < g->images; image++)
+        for (int i = 0; i < g->by_image; i++) {
+            const en_node *n = &g->node[i];
+            if (!n->op || n->absorbed) continue;
+            en_call c = begin(g, n, image, 1);
+            n->op->fwd(&c);
+        }
+}
+
 void en_forward(en_graph *g, int cut, const float *direction)
 {
+    forward_by_image(g);
     for (int i = 0; i < g->nodes; i++) {
         en_node *n = &g->node[i];
         if (n->absorbed) continue;
         int tangents = cut >= 0 && en_in_tail(n, cut) ? TANGENTS : 0;
-        if (n->op) forward_node(g, n, cut, VALUES | tangents);
+        if (n->op && i >= g->by_image) forward_node(g, n, cut, VALUES | tangents);
         if (cut >= 0 && n->cut >> cut & 1) {
             const float *from = direction && i == g->cut[cut].refs[0] ? direction : at(g, n->value);
             memcpy(at(g, n->value) + n->floats, from, n->floats * sizeof(float));
@@ -99,7 +119,7 @@ void en_forward(en_graph *g, int cut, const float *direction)
 
 void en_forward_node(en_graph *g, en_ref x)
 {
-    if (g->node[x].op && !g->node[x].absorbed) forward_node(g, &g->node[x], EN_NONE, VALUES);
+    if (g->node[x].op && !g->node[x].absorbed && x >= g->by_image) forward_node(g, &g->node[x], EN_NONE, VALUES);
 }
 
 void en_forward_tail(en_graph *g, int cut, int tangents) { forward_tail(g, cut, tangents ? VALUES | TANGENTS : VALUES); }
@@ -132,7 +152,7 @@ void en_seed(en_graph *g, int cut, int seeds, int order)
 
 static void reverse_node(en_graph *g, const en_node *n)
 {
-    en_call c = begin(g, n);
+    en_call c = begin_all(g, n);
     int cut = g->sweep_cut, order = g->sweep_order;
     en_ref self = (en_ref)(n - g->node);
     if (rides_along(g, n, cut)) {

@@ -18,14 +18,14 @@ static void act_piece(void *arg, int job, int worker)
 {
     (void)worker;
     const act_job *j = arg;
-    size_t end = ((size_t)job + 1) * JOB_FLOATS, all = j->call->node->floats;
+    size_t end = ((size_t)job + 1) * JOB_FLOATS, all = en_call_floats(j->call);
     for (size_t at = (size_t)job * JOB_FLOATS; at < end && at < all; at += PIECE) j->run(j->call, at, all - at < PIECE ? all - at : PIECE);
 }
 
 static void over_pieces(const en_call *c, void (*run)(const en_call *c, size_t from, size_t n))
 {
     act_job j = {c, run};
-    en_parallel(c->pool, (int)((c->node->floats + JOB_FLOATS - 1) / JOB_FLOATS), act_piece, &j);
+    en_parallel(c->pool, (int)((en_call_floats(c) + JOB_FLOATS - 1) / JOB_FLOATS), act_piece, &j);
 }
 
 static void value(const en_call *c, size_t at, size_t n) { c->kernels->activate(c->node->op->act, n, c->x[0] + at, c->y + at, NULL, NULL); }

@@ -7,18 +7,18 @@
 
 static void add_fwd(const en_call *c)
 {
-    for (size_t i = 0, n = c->node->floats; i < n; i++) c->y[i] = c->x[0][i] + c->x[1][i];
+    for (size_t i = 0, n = en_call_floats(c); i < n; i++) c->y[i] = c->x[0][i] + c->x[1][i];
 }
 
 static void add_jvp(const en_call *c)
 {
-    for (size_t i = 0, n = c->node->floats; i < n; i++) c->dy[i] = (c->dx[0] ? c->dx[0][i] : 0) + (c->dx[1] ? c->dx[1][i] : 0);
+    for (size_t i = 0, n = en_call_floats(c); i < n; i++) c->dy[i] = (c->dx[0] ? c->dx[0][i] : 0) + (c->dx[1] ? c->dx[1][i] : 0);
 }
 
 static void add_vjp(const en_call *c)
 {
     for (int k = 0; k < 2; k++)
-        for (size_t i = 0, n = c->gx[k] ? c->node->floats : 0; i < n; i++) c->gx[k][i] += c->gy[i];
+        for (size_t i = 0, n = c->gx[k] ? en_call_floats(c) : 0; i < n; i++) c->gx[k][i] += c->gy[i];
 }
 
 static en_status add_shape(en_node *n, const en_shape *const in[], en_error *e)

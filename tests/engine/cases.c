@@ -185,7 +185,8 @@ void t_poison(en_graph *g)
 {
     for (int i = 0; i < g->nodes; i++) {
         const en_node *n = &g->node[i];
-        for (size_t k = 0; !n->key && n->value != EN_NO_MEMORY && k < n->floats * (n->tail || n->cut ? 2 : 1); k++)
+        size_t floats = n->in_turn ? en_image_floats(&n->shape) : n->floats * (n->tail || n->cut ? 2 : 1);
+        for (size_t k = 0; !n->key && n->value != EN_NO_MEMORY && k < floats; k++)
             g->memory[n->value + k] = NAN;
         for (size_t k = 0; n->adjoint != EN_NO_MEMORY && k < n->floats * 2 * (size_t)g->seeds; k++) g->memory[n->adjoint + k] = NAN;
     }
