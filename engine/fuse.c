@@ -3,7 +3,9 @@
  * stores them. Batch norm stays a multiply-add of its own instead of going into the weights, so fusing changes no bit, weights are
  * packed the same wherever the network is cut, and logits do not depend on the layer that is being explained.
  *
- * The last node of such a chain takes over the work of those before it; it keeps its place, its name and its consumers. */
+ * The last node of such a chain takes over the work of those before it; it keeps its place, its name and its consumers.
+ *
+ * And a picture is stored the way the first convolution reads it. */
 #include "engine/build.h"
 
 extern const en_op en_op_conv2d, en_op_linear, en_op_batch_norm, en_op_add;
@@ -65,7 +67,25 @@ static void fuse_node(en_graph *g, en_ref i)
     }
 }
 
+/* An input that nothing but convolutions read, of which they want pixels without padding. */
+static int is_picture(const en_graph *g, en_ref x)
+{
+    const en_node *n = &g->node[x];
+    if (n->op || n->key || n->cut || n->output || n->shape.layout != EN_BLOCKED || n->shape.dim[1] > EN_COLOURS) return 0;
+    for (int i = 0; i < g->nodes; i++)
+        for (int k = 0; k < g->node[i].inputs; k++) {
+            const en_node *r = &g->node[i];
+            if (r->in[k] == x && (k || r->op != &en_op_conv2d || !r->prepared || r->attr.groups > 1)) return 0;
+        }
+    return 1;
+}
+
 void en_fuse(en_graph *g)
 {
+    for (en_ref i = 0; i < g->nodes; i++)
+        if (is_picture(g, i)) {
+            g->node[i].shape.layout = EN_PICTURE;
+            g->node[i].floats = en_floats(&g->node[i].shape);
+        }
     for (en_ref i = 0; i < g->nodes; i++) fuse_node(g, i);
 }

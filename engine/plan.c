@@ -54,7 +54,7 @@ static int suits_one_image(const en_graph *g, const en_node *n)
     size_t weights = 0, activations = n->floats, images = (size_t)n->shape.dim[0];
     for (int k = 0; k < n->inputs; k++) {
         const en_node *in = &g->node[n->in[k]];
-        if (!in->key && (in->shape.layout != EN_BLOCKED || in->shape.dim[0] != n->shape.dim[0])) return 0;
+        if (!in->key && (in->shape.layout == EN_PLAIN || in->shape.dim[0] != n->shape.dim[0])) return 0;
         *(in->key ? &weights : &activations) += in->floats;
     }
     return weights <= activations / images;

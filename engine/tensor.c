@@ -33,6 +33,7 @@ size_t en_floats(const en_shape *s)
 {
     if (en_count(s) == 0) return 0;
     if (s->layout == EN_PLAIN) return (en_count(s) + EN_LANES - 1) / EN_LANES * EN_LANES;
+    if (s->layout == EN_PICTURE) return (en_count(s) / (size_t)s->dim[0] + EN_LANES - 1) / EN_LANES * EN_LANES * (size_t)s->dim[0];
     int padded[4] = {s->dim[0], en_blocks(s->dim[1]) * EN_LANES, s->dim[2], s->dim[3]};
     return product(padded, 4);
 }
@@ -73,9 +74,29 @@ static void load_block(const float *from, size_t lanes, size_t hw, float *to)
         for (size_t p = whole; p < hw; p++) to[i * hw + p] = from[p * EN_LANES + i];
 }
 
+/* `count` rows of n numbers become n groups of `count`. */
+static void interleave(size_t count, size_t n, const float *from, float *to)
+{
+    for (size_t i = 0; i < n; i++)
+        for (size_t c = 0; c < count; c++) to[i * count + c] = from[c * n + i];
+}
+
+/* Pictures either way: planes become pixels, or, with rows and columns exchanged, pixels planes. */
+static void turn_pictures(const en_shape *s, const float *from, size_t from_image, float *to, size_t to_image, int load)
+{
+    size_t channels = (size_t)s->dim[1], pixels = (size_t)s->dim[2] * (size_t)s->dim[3];
+    for (int n = 0; n < s->dim[0]; n++, from += from_image, to += to_image) interleave(load ? pixels : channels, load ? channels : pixels, from, to);
+}
+
 void en_store(const en_shape *s, const float *from, float *to)
 {
     size_t floats = en_floats(s);
+    if (s->layout == EN_PICTURE) {
+        size_t image = en_image_floats(s), count = en_count(s) / (size_t)s->dim[0];
+        turn_pictures(s, from, count, to, image, 0);
+        for (int n = 0; n < s->dim[0]; n++) memset(to + (size_t)n * image + count, 0, (image - count) * sizeof *to);
+        return;
+    }
     if (s->layout == EN_PLAIN) {
         size_t n = en_count(s);
         memcpy(to, from, n * sizeof *to);
@@ -95,6 +116,10 @@ void en_store(const en_shape *s, const float *from, float *to)
 
 void en_load(const en_shape *s, const float *from, float *to)
 {
+    if (s->layout == EN_PICTURE) {
+        turn_pictures(s, from, en_image_floats(s), to, en_count(s) / (size_t)s->dim[0], 1);
+        return;
+    }
     if (s->layout == EN_PLAIN) {
         memcpy(to, from, en_count(s) * sizeof *to);
         return;
@@ -111,7 +136,7 @@ void en_clear_padding(const en_shape *s, float *stored)
 {
     size_t hw = en_block_floats(s) / EN_LANES, image = en_image_floats(s);
     int used = s->dim[1] % EN_LANES;
-    if (s->layout == EN_PLAIN || used == 0) return;
+    if (s->layout != EN_BLOCKED || used == 0) return;
     for (int n = 0; n < s->dim[0]; n++) {
         float *last = stored + ((size_t)n + 1) * image - hw * EN_LANES;
         for (size_t p = 0; p < hw; p++) memset(last + p * EN_LANES + used, 0, (size_t)(EN_LANES - used) * sizeof *last);

@@ -3,7 +3,8 @@
  *
  * Activations are [N, C, H, W] outside and NC16 inside: [N][C/16][H*W][16]. Sixteen channels of one position are one cache line, so
  * every kernel reads and writes whole vectors along channels whatever the width of the map; C is padded to a multiple of 16 and
- * the padding is always zero. A vector of F features is [N, F, 1, 1]. Parameters are plain: row-major, as the checkpoint has them. */
+ * the padding is always zero. A vector of F features is [N, F, 1, 1]. Parameters are plain: row-major, as the checkpoint has them. A picture
+ * that only convolutions read has no padding: [N][H*W][C], each image rounded up to 16 floats. */
 #ifndef ENGINE_TENSOR_H
 #define ENGINE_TENSOR_H
 
@@ -12,13 +13,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { EN_LANES = 16, EN_MAX_RANK = 4 };
+enum { EN_LANES = 16, EN_MAX_RANK = 4, EN_COLOURS = 4 /* channels of a picture, at most */ };
 
-typedef enum en_layout { EN_BLOCKED, EN_PLAIN } en_layout;
+typedef enum en_layout { EN_BLOCKED, EN_PLAIN, EN_PICTURE } en_layout;
 
 typedef struct en_shape {
     en_layout layout;
-    int rank; /* EN_BLOCKED: always 4 */
+    int rank; /* 4, unless EN_PLAIN */
     int dim[EN_MAX_RANK];
 } en_shape;
 
@@ -31,7 +32,7 @@ int en_same_shape(const en_shape *a, const en_shape *b);
 size_t en_count(const en_shape *s);
 size_t en_floats(const en_shape *s);
 
-/* Floats of one image of a blocked tensor, and floats from one channel block to the next. */
+/* Floats of one image of an activation, and of a blocked one from one channel block to the next. */
 size_t en_image_floats(const en_shape *s);
 size_t en_block_floats(const en_shape *s);
 
@@ -44,7 +45,7 @@ void en_transpose(const float *in, size_t row, float *out, size_t column);
 void en_store(const en_shape *s, const float *row_major, float *stored);
 void en_load(const en_shape *s, const float *stored, float *row_major);
 
-/* Writes zeros into the padding of a blocked tensor. */
+/* Writes zeros into the padding of an activation. */
 void en_clear_padding(const en_shape *s, float *stored);
 
 /* "[1, 512, 7, 7]" into a buffer of 64 bytes, which is returned. */

@@ -33,6 +33,8 @@ typedef struct geometry {
     int c, h, w, o, p, q, r, s, stride_h, stride_w, pad_h, pad_w;
     int blocks, depthwise;
     int group;              /* channels per group where a block's outputs read that block alone and there is a kernel for it; otherwise 0 */
+    int few;                /* channels of a picture, which has no padding when it is read: [h][w][few]; otherwise 0 */
+    int stored;             /* floats from one pixel of the input to the next, in a channel block */
     size_t x_image, y_image; /* floats */
     panel_form form;
 } geometry;
@@ -44,10 +46,11 @@ static geometry geometry_of(const en_node *n, const en_shape *x, const en_shape 
 {
     const en_attr *a = &n->attr;
     geometry m = {x->dim[1], x->dim[2], x->dim[3], n->shape.dim[1], n->shape.dim[2], n->shape.dim[3], window(w, 0), window(w, 1),
-                  a->stride[0], a->stride[1], a->pad[0], a->pad[1], en_blocks(x->dim[1]), 0, 0, en_image_floats(x), en_image_floats(&n->shape), {0}};
+                  a->stride[0], a->stride[1], a->pad[0], a->pad[1], en_blocks(x->dim[1]), 0, 0, 0, x->layout == EN_PICTURE ? x->dim[1] : EN_LANES, en_image_floats(x), en_image_floats(&n->shape), {0}};
     m.depthwise = a->groups > 1 && a->groups == m.c && a->groups == m.o;
     int group = m.c / a->groups;
     if (m.depthwise || (m.c == m.o && (group == 4 || group == MAX_GROUP) && m.c % EN_LANES == 0 && m.r * m.s <= MAX_GROUP_TAPS)) m.group = group;
+    if (a->groups == 1 && m.c <= EN_COLOURS) m.few = m.c;
     m.form = panels_for(m.o, m.c, a->groups, m.r * m.s);
     return m;
 }
@@ -65,10 +68,13 @@ static int bands_wanted(const geometry *m)
     return (JOBS + chunks - 1) / chunks;
 }
 
+/* Floats of a row of padded input. */
+static size_t row_floats(const geometry *m) { return (size_t)(m->few ? m->few : m->blocks * EN_LANES) * (size_t)((m->q - 1) * m->stride_w + m->s); }
+
 /* Rows of output that one job computes, and the padded input that they read. */
 static int band_rows(const geometry *m)
 {
-    size_t row = (size_t)m->blocks * EN_LANES * (size_t)((m->q - 1) * m->stride_w + m->s);
+    size_t row = row_floats(m);
     int rows = ((int)(BAND_FLOATS / row) - m->r) / m->stride_h + 1, most = (m->p + bands_wanted(m) - 1) / bands_wanted(m);
     if (most < LEAST_ROWS) most = LEAST_ROWS;
     if (rows > most) rows = most;
@@ -77,8 +83,11 @@ static int band_rows(const geometry *m)
 
 static size_t band_floats(const geometry *m)
 {
-    return (size_t)m->blocks * EN_LANES * (size_t)((band_rows(m) - 1) * m->stride_h + m->r) * (size_t)((m->q - 1) * m->stride_w + m->s);
+    return row_floats(m) * (size_t)((band_rows(m) - 1) * m->stride_h + m->r);
 }
+
+/* Whether the product reads a copy: with padding around, or without padding in it. */
+static int is_copied(const geometry *m) { return m->pad_h || m->pad_w || (m->few && m->stored != m->few); }
 
 /* A 1 x 1 convolution at stride 1 sees no rows, only pixels: make equal pieces of them that fit a band. */
 static void flatten_pixels(geometry *m)
@@ -133,6 +142,21 @@ static void copy_band(const geometry *m, const float *x, int p0, int rows, int b
         }
 }
 
+/* The same of a picture, [height][width][few]: the pixels under a row of the window are neighbours, so that the product has long rows. */
+static void copy_picture(const geometry *m, const float *x, int p0, int rows, float *band)
+{
+    int height = (rows - 1) * m->stride_h + m->r, width = (m->q - 1) * m->stride_w + m->s, few = m->few;
+    memset(band, 0, (size_t)height * (size_t)width * (size_t)few * sizeof *band);
+    for (int i = 0; i < height; i++, band += width * few) {
+        int y = p0 * m->stride_h - m->pad_h + i;
+        const float *row = x + (ptrdiff_t)y * m->w * m->stored;
+        int inside = y < 0 || y >= m->h ? 0 : m->w < width - m->pad_w ? m->w : width - m->pad_w;
+        if (m->stored == few && inside > 0) memcpy(band + m->pad_w * few, row, (size_t)inside * (size_t)few * sizeof *band);
+        for (int z = 0; z < inside && m->stored != few; z++)
+            for (int c = 0; c < few; c++) band[(z + m->pad_w) * few + c] = row[z * m->stored + c];
+    }
+}
+
 static void forward_band(void *arg, int job, int worker)
 {
     forward_job *j = arg;
@@ -143,22 +167,24 @@ static void forward_band(void *arg, int job, int worker)
     int last = first + each < m->form.panels ? first + each : m->form.panels;
     int width = m->w, height = m->h;
     const float *a = j->x + (size_t)image * m->x_image;
-    if (m->pad_h || m->pad_w) {
+    if (is_copied(m)) {
         float *copy = j->call->worker_scratch + (size_t)worker * j->call->node->worker_scratch;
         int dense = m->form.groups == 1, lo = panel_lo(&m->form, first), hi = panel_lo(&m->form, last - 1) + m->form.depth;
-        if (!dense || j->ready[worker] != job / j->chunks) copy_band(m, a, p0, rows, lo / EN_LANES, dense ? m->blocks : en_blocks(hi), copy);
+        if (m->few && j->ready[worker] != job / j->chunks) copy_picture(m, a, p0, rows, copy);
+        else if (!dense || j->ready[worker] != job / j->chunks) copy_band(m, a, p0, rows, lo / EN_LANES, dense ? m->blocks : en_blocks(hi), copy);
         j->ready[worker] = job / j->chunks;
         a = copy;
         width = (m->q - 1) * m->stride_w + m->s;
         height = (rows - 1) * m->stride_h + m->r;
     } else {
-        a += (ptrdiff_t)p0 * m->stride_h * width * EN_LANES;
+        a += (ptrdiff_t)p0 * m->stride_h * width * m->stored;
     }
-    ptrdiff_t tap[MAX_TAPS];
-    for (int t = 0; t < m->form.taps; t++) tap[t] = ((ptrdiff_t)(t / m->s) * width + t % m->s) * EN_LANES;
+    ptrdiff_t tap[MAX_TAPS], pixel = m->few ? m->few : EN_LANES;
+    int taps = m->few ? m->r : m->form.taps, in_row = m->form.taps / taps; /* pixels under a row of the window are one tap, or one each */
+    for (int t = 0; t < taps; t++) tap[t] = m->few ? t * width * pixel : ((ptrdiff_t)(t / m->s) * width + t % m->s) * EN_LANES;
     size_t panel = panels_floats(&m->form) / (size_t)m->form.panels, out = (size_t)m->p * (size_t)m->q * EN_LANES;
-    kn_gemm g = {.a_run = (ptrdiff_t)m->stride_h * width * EN_LANES, .a_row = (ptrdiff_t)m->stride_w * EN_LANES,
-                 .a_block = (ptrdiff_t)height * width * EN_LANES, .tap = tap, .taps = m->form.taps, .depth = m->form.depth,
+    kn_gemm g = {.a_run = m->stride_h * width * pixel, .a_row = m->stride_w * pixel, .a_block = m->few ? EN_LANES : (ptrdiff_t)height * width * EN_LANES,
+                 .tap = tap, .taps = taps, .depth = in_row * m->form.depth,
                  .b_panel = panel, .c_run = (ptrdiff_t)m->q * EN_LANES, .c_row = EN_LANES, .c_panel = (ptrdiff_t)out, .runs = rows, .rows = m->q};
     for (int o = first; o < last; o += g.panels) {
         size_t at = (size_t)o * out + (size_t)p0 * (size_t)m->q * EN_LANES;
@@ -486,7 +512,7 @@ static en_status conv2d_shape(en_node *n, const en_shape *const in[], en_error *
     n->shape = en_nchw(x->dim[0], w->dim[0], out[0], out[1]);
     geometry m = geometry_of(n, x, w);
     n->scratch = packed_floats(&m);
-    n->worker_scratch = !m.group && (a->pad[0] || a->pad[1]) ? band_floats(&m) : 0;
+    n->worker_scratch = !m.group && is_copied(&m) ? band_floats(&m) : 0;
     if (turns_over(&m)) n->worker_scratch = turned_floats(&m);
     if (is_winograd(&m) && winograd_worker_floats(m.c) > n->worker_scratch) n->worker_scratch = winograd_worker_floats(m.c);
     return EN_OK;

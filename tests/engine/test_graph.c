@@ -309,6 +309,49 @@ TEST(fusing_any_activation_into_any_op_changes_no_bit_and_keeps_the_padding_zero
     en_params_free(p);
 }
 
+/* A picture through one convolution (and, `twice`, through something that wants blocks, too): the output, [N][20][H][W], for the caller to free. */
+static float *convolved(en_params *p, int channels, int window, en_conv o, int no_fuse, int twice, en_layout want, size_t *count)
+{
+    en_graph *g;
+    en_error e = {0};
+    CHECK_OK(en_graph_new(p, &g, &e), e);
+    en_ref x = en_input(g, en_nchw(IMAGES, channels, 13, 9)), other = twice ? en_relu(g, x) : x;
+    en_ref y = en_conv2d(g, x, param(g, "picture", "weight", 4, 20, channels, window, window), EN_NONE, o);
+    en_output(g, y);
+    en_output(g, twice ? other : y);
+    CHECK_OK(en_graph_finish(g, &(en_options){.no_fuse = no_fuse}, &e), e);
+    t_poison(g);
+    CHECK(en_shape_of(g, x)->layout == want);
+    float numbers[IMAGES * 4 * 13 * 9], *out = malloc((*count = en_count(en_shape_of(g, y))) * sizeof *out);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) numbers[i] = (float)(i % 37) - 18;
+    en_store(en_shape_of(g, x), numbers, en_value(g, x));
+    en_forward(g, -1, NULL);
+    CHECK(out != NULL);
+    en_load(en_shape_of(g, y), en_value(g, y), out);
+    en_graph_free(g);
+    return out;
+}
+
+TEST(a_picture_gives_the_same_bits_as_the_same_in_blocks)
+{
+    static const struct {
+        int channels, window;
+        en_conv o;
+    } cases[] = {{3, 3, {.stride = 2, .pad = 1}}, {3, 7, {.stride = 2, .pad = 3}}, {3, 4, {.stride = 4}}, {4, 1, {0}}, {1, 5, {.pad = 4}}, {2, 2, {.stride = 1}}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t count;
+        en_params *p = params_new();
+        float *picture = convolved(p, cases[i].channels, cases[i].window, cases[i].o, 0, 0, EN_PICTURE, &count);
+        float *blocks = convolved(p, cases[i].channels, cases[i].window, cases[i].o, 1, 0, EN_BLOCKED, &count);
+        float *both = convolved(p, cases[i].channels, cases[i].window, cases[i].o, 0, 1, EN_BLOCKED, &count);
+        CHECK_MSG(!memcmp(picture, blocks, count * sizeof *picture) && !memcmp(picture, both, count * sizeof *picture), "case %zu", i);
+        free(picture);
+        free(blocks);
+        free(both);
+        en_params_free(p);
+    }
+}
+
 /* Also that memory is shared rightly: where every node is in a tail, nothing is. */
 TEST(other_cuts_in_the_graph_change_no_bit)
 {

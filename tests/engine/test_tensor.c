@@ -36,6 +36,24 @@ TEST(a_plain_tensor_is_row_major_and_padded_at_its_end)
     CHECK(!memcmp(in, out, sizeof in));
 }
 
+TEST(a_picture_holds_the_channels_of_a_pixel_together_and_nothing_else)
+{
+    en_shape s = en_nchw(2, 3, 2, 5);
+    s.layout = EN_PICTURE;
+    enum { IMAGE = 3 * 2 * 5, FLOATS = 32 };
+    float in[2 * IMAGE], stored[2 * FLOATS], out[2 * IMAGE];
+    CHECK(en_count(&s) == 2 * IMAGE && en_floats(&s) == 2 * FLOATS && en_image_floats(&s) == FLOATS);
+    for (int i = 0; i < 2 * IMAGE; i++) in[i] = (float)(i + 1);
+    for (int i = 0; i < 2 * FLOATS; i++) stored[i] = -1;
+    en_store(&s, in, stored);
+    for (int i = 0; i < 2 * FLOATS; i++) { /* [N][H*W][C] */
+        int image = i / FLOATS, at = i % FLOATS;
+        CHECK(stored[i] == (at < IMAGE ? in[image * IMAGE + at % 3 * 10 + at / 3] : 0));
+    }
+    en_load(&s, stored, out);
+    CHECK(!memcmp(in, out, sizeof in));
+}
+
 TEST(channels_are_counted_in_blocks_of_sixteen)
 {
     static const int channels[] = {1, 15, 16, 17, 32, 33}, blocks[] = {1, 1, 1, 2, 2, 3};
