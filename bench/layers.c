@@ -56,7 +56,10 @@ static line line_of(const en_graph *g, const en_node *n)
     if (!strcmp(n->op->name, "conv2d")) {
         int taps = w->rank == 4 ? w->dim[2] * w->dim[3] : 1;
         l.flops = 2 * pixels * out[1] * w->dim[1] * taps;
-        snprintf(l.text + at, sizeof l.text - (size_t)at, "  %2d taps, stride %d, groups %d", taps, a->stride[0], a->groups);
+        const en_node *f = n->before >= 0 ? &g->node[n->before] : NULL;
+        if (f) l.flops += 2.0 * f->shape.dim[1] * f->shape.dim[2] * f->shape.dim[3] * in[1];
+        if (f) l.bytes += 4.0 * (double)en_count(&g->node[f->in[1]].shape);
+        snprintf(l.text + at, sizeof l.text - (size_t)at, "  %2d taps, stride %d, groups %d%s", taps, a->stride[0], a->groups, f ? ", behind 1 tap" : "");
     } else if (!strcmp(n->op->name, "linear")) {
         l.flops = 2.0 * in[1] * out[1];
     } else if (!strcmp(n->op->name, "attention")) {

@@ -5,8 +5,10 @@
  *
  * The last node of such a chain takes over the work of those before it; it keeps its place, its name and its consumers.
  *
- * And a picture is stored the way the first convolution reads it. */
+ * A large input of a depthwise convolution, made by a 1 x 1 convolution, is never stored as a whole. And a picture is stored the way the first
+ * convolution reads it. */
 #include "engine/build.h"
+#include "engine/ops/conv.h"
 
 extern const en_op en_op_conv2d, en_op_linear, en_op_batch_norm, en_op_add;
 
@@ -44,10 +46,24 @@ static void take_over(en_graph *g, en_ref last, en_ref first)
     *l = n;
 }
 
+/* A depthwise convolution makes its input itself, a few rows at a time that are still near when it reads them. */
+static void join(en_graph *g, en_node *n)
+{
+    en_node *f = &g->node[n->in[0]];
+    if (f->op != &en_op_conv2d || !n->prepared || !f->prepared || f->tail || f->cut || f->output || f->residual >= 0 || consumers(g, n->in[0]) != 1) return;
+    size_t floats = conv2d_join(f, &g->node[f->in[0]].shape, &g->node[f->in[1]].shape, n, &g->node[n->in[1]].shape);
+    if (!floats) return;
+    n->before = n->in[0];
+    n->in[0] = f->in[0];
+    n->worker_scratch = floats;
+    f->absorbed = 1;
+}
+
 static void fuse_node(en_graph *g, en_ref i)
 {
     en_node *n = &g->node[i];
     if (!n->op || n->tail) return;
+    if (n->op == &en_op_conv2d) join(g, n);
     en_node *f = &g->node[n->in[0]];
     if (n->op == &en_op_batch_norm && n->prepared && can_absorb(g, n->in[0]) && !f->scale && f->residual < 0) {
         f->scale = n->prepared;

@@ -33,6 +33,7 @@ typedef struct en_call {
     float *y, *dy;
     const float *gy, *dgy;
     const float *residual;             /* what a fused op adds before it stores */
+    const en_node *before;             /* the node whose work a fused op does first, on the same input; or NULL */
     float *scratch, *worker_scratch;   /* as many floats as the shape rule asked for; the second once per worker */
     en_pool *pool;
     const kn_table *kernels;
@@ -80,6 +81,7 @@ struct en_node {
     const float *scale, *shift;
     en_ref residual;
     kn_act act;
+    en_ref before;                      /* the 1 x 1 convolution that makes this depthwise one's input, some rows at a time */
     size_t value, adjoint;              /* offsets into the graph's memory; NO_MEMORY if none */
     en_ref last_use;
 };

@@ -6,6 +6,7 @@
  * A matrix product whose left side is read in place: no im2col. Where there is padding, a band of rows that fits the second-level cache is
  * copied with a border of zeros into the worker's scratch. It is bilinear in x and w, so the four rules are the same product with
  * other arguments. One channel per group (depthwise), and 4 or 8, have a kernel of their own; many a 3 x 3 window multiplies less (winograd.h). */
+#include "engine/ops/conv.h"
 #include "engine/ops.h"
 #include "engine/ops/panels.h"
 #include "engine/ops/winograd.h"
@@ -23,6 +24,9 @@ enum {
     LEAST_PIXELS = 49,      /* and pixels of a piece: smaller jobs do not pay     */
     BANDS = 4,              /* of a channel block, at most                        */
     CHUNK = 4,              /* panels that a job takes at least: the widest tile  */
+    JOIN_FLOATS = 192 << 10, /* of a depthwise convolution's input that is not stored, at least; and of its bands, at most */
+    JOIN_PANELS = 2,        /* channel blocks of it that are made together        */
+    JOIN_JOBS = 8,          /* wanted at least                                    */
     MAX_TAPS = 1024,        /* largest window, in pixels                          */
     MAX_GROUP = 8,          /* channels of a group, */
     MAX_GROUP_TAPS = 25,    /* and its window, for which there is a kernel        */
@@ -123,6 +127,14 @@ static kn_epilogue epilogue_of(const forward_job *j, int image)
     return e;
 }
 
+/* The same from output channel o on. */
+static kn_epilogue from_channel(kn_epilogue e, int o)
+{
+    if (e.bias) e.bias += o;
+    if (e.scale) e.scale += o, e.shift += o;
+    return e;
+}
+
 /* Copies the rows of the padded input that output rows p0 .. p0+rows-1 read: [C/16][height][width][16], of which channel blocks b0 .. b1-1. */
 static void copy_band(const geometry *m, const float *x, int p0, int rows, int b0, int b1, float *band)
 {
@@ -192,9 +204,7 @@ static void forward_band(void *arg, int job, int worker)
         g.a = a + panel_lo(&m->form, o) / EN_LANES * g.a_block;
         g.b = j->packed + (size_t)o * panel;
         g.c = j->y + (size_t)image * m->y_image + at;
-        g.epilogue = epilogue_of(j, image);
-        if (g.epilogue.bias) g.epilogue.bias += o * EN_LANES;
-        if (g.epilogue.scale) g.epilogue.scale += o * EN_LANES, g.epilogue.shift += o * EN_LANES;
+        g.epilogue = from_channel(epilogue_of(j, image), o * EN_LANES);
         if (g.epilogue.residual) g.epilogue.residual += at;
         j->call->kernels->gemm(&g);
     }
@@ -209,25 +219,95 @@ static void group_weights(const geometry *m, const float *panel, float *out)
             for (int o = 0; o < EN_LANES; o++) out[(c * taps + t) * EN_LANES + o] = panel[(t * EN_LANES + o / m->group * m->group + c) * EN_LANES + o];
 }
 
+/* Rows p0 .. p-1 of one channel block. `weights` is room for those of small groups. */
+static kn_depthwise block_of(const forward_job *j, int image, int block, int p0, int p, float *weights)
+{
+    const geometry *m = j->m;
+    int taps = m->r * m->s;
+    size_t at = ((size_t)image * (size_t)m->blocks + (size_t)block) * (size_t)m->p * (size_t)m->q * EN_LANES;
+    kn_depthwise d = {.x = j->x + ((size_t)image * (size_t)m->blocks + (size_t)block) * (size_t)m->h * (size_t)m->w * EN_LANES, .weights = weights,
+                      .y = j->y + at, .group = m->group, .h = m->h, .w = m->w, .p0 = p0, .p = p, .q = m->q, .kh = m->r, .kw = m->s,
+                      .stride_h = m->stride_h, .stride_w = m->stride_w, .pad_h = m->pad_h, .pad_w = m->pad_w,
+                      .epilogue = from_channel(epilogue_of(j, image), block * EN_LANES)};
+    if (j->residual) d.epilogue.residual = j->residual + at;
+    if (m->group > 1) group_weights(m, j->packed + (size_t)block * (size_t)(taps * EN_LANES * EN_LANES), weights);
+    else d.weights = j->packed + (size_t)block * (size_t)taps * EN_LANES;
+    return d;
+}
+
 /* Some rows of one channel block, depthwise or in small groups. All blocks of the same rows follow each other: the layers around split pixels, too. */
 static void forward_block(void *arg, int job, int worker)
 {
     (void)worker;
     const forward_job *j = arg;
     const geometry *m = j->m;
-    int block = job % m->blocks, band = job / m->blocks % j->bands, image = job / m->blocks / j->bands, taps = m->r * m->s;
-    size_t at = (size_t)block * (size_t)m->p * (size_t)m->q * EN_LANES;
+    int block = job % m->blocks, band = job / m->blocks % j->bands, image = job / m->blocks / j->bands;
     float weights[MAX_GROUP * MAX_GROUP_TAPS * EN_LANES];
-    if (m->group > 1) group_weights(m, j->packed + (size_t)block * (size_t)(taps * EN_LANES * EN_LANES), weights);
-    kn_depthwise d = {.x = j->x + (size_t)image * m->x_image + (size_t)block * (size_t)m->h * (size_t)m->w * EN_LANES,
-                      .weights = m->group > 1 ? weights : j->packed + (size_t)block * (size_t)taps * EN_LANES, .y = j->y + (size_t)image * m->y_image + at,
-                      .group = m->group, .h = m->h, .w = m->w, .p0 = m->p * band / j->bands,
-                      .p = m->p * (band + 1) / j->bands, .q = m->q, .kh = m->r, .kw = m->s, .stride_h = m->stride_h, .stride_w = m->stride_w,
-                      .pad_h = m->pad_h, .pad_w = m->pad_w, .epilogue = epilogue_of(j, image)};
-    if (d.epilogue.bias) d.epilogue.bias += block * EN_LANES;
-    if (d.epilogue.scale) d.epilogue.scale += block * EN_LANES, d.epilogue.shift += block * EN_LANES;
-    if (d.epilogue.residual) d.epilogue.residual += at;
+    kn_depthwise d = block_of(j, image, block, m->p * band / j->bands, m->p * (band + 1) / j->bands, weights);
     j->call->kernels->depthwise(&d);
+}
+
+/* ---- a depthwise convolution that makes its input itself ---- */
+
+/* Rows of the input that band number `band` reads: from .. to-1. */
+static void rows_read(const geometry *m, int band, int bands, int *from, int *to)
+{
+    *from = m->p * band / bands * m->stride_h - m->pad_h;
+    *to = (m->p * (band + 1) / bands - 1) * m->stride_h - m->pad_h + m->r;
+    if (*from < 0) *from = 0;
+    if (*to > m->h) *to = m->h;
+}
+
+/* Bands of which JOIN_PANELS blocks stay in the second-level cache, and enough of them. */
+static int join_bands(const geometry *m)
+{
+    int rows = (JOIN_FLOATS / (JOIN_PANELS * m->w * EN_LANES) - m->r) / m->stride_h + 1, chunks = (m->blocks + JOIN_PANELS - 1) / JOIN_PANELS;
+    int bands = rows < 1 ? m->p : (m->p + rows - 1) / rows, wanted = (JOIN_JOBS + chunks - 1) / chunks;
+    if (bands < wanted) bands = wanted;
+    return bands < m->p ? bands : m->p;
+}
+
+size_t conv2d_join(const en_node *expand, const en_shape *x, const en_shape *expand_w, const en_node *depthwise, const en_shape *w)
+{
+    geometry e = geometry_of(expand, x, expand_w), m = geometry_of(depthwise, &expand->shape, w);
+    int one = e.r * e.s == 1 && e.stride_h * e.stride_w == 1 && e.pad_h + e.pad_w == 0 && e.form.groups == 1 && !e.few && expand->inputs == 2;
+    if (!one || !m.depthwise || m.x_image < JOIN_FLOATS) return 0;
+    int bands = join_bands(&m), most = 0;
+    for (int i = 0, from, to; i < bands; i++) {
+        rows_read(&m, i, bands, &from, &to);
+        if (to - from > most) most = to - from;
+    }
+    return most > 0 ? (size_t)most * (size_t)m.w * JOIN_PANELS * EN_LANES : 0;
+}
+
+/* JOIN_PANELS channel blocks of a band: first of the input, then of the output. */
+static void forward_joined(void *arg, int job, int worker)
+{
+    const forward_job *j = arg;
+    const geometry *m = j->m;
+    const en_call *c = j->call;
+    static const ptrdiff_t tap = 0;
+    int first = job % j->chunks * JOIN_PANELS, band = job / j->chunks % j->bands, image = job / j->chunks / j->bands, from, to;
+    int panels = m->blocks - first < JOIN_PANELS ? m->blocks - first : JOIN_PANELS;
+    rows_read(m, band, j->bands, &from, &to);
+    size_t map = (size_t)m->h * (size_t)m->w * EN_LANES, depth = (size_t)c->in[0]->dim[1], part = (size_t)(to - from) * (size_t)m->w * EN_LANES;
+    float *rows = c->worker_scratch + (size_t)worker * c->node->worker_scratch, weights[1];
+    kn_epilogue e = {.scale = c->before->scale, .shift = c->before->shift, .act = c->before->act};
+    c->kernels->gemm(&(kn_gemm){.a = c->x[0] + (size_t)image * en_image_floats(c->in[0]) + (size_t)from * (size_t)m->w * EN_LANES, .a_row = EN_LANES,
+        .a_block = (ptrdiff_t)map, .tap = &tap, .taps = 1, .depth = (int)depth, .b = c->before->prepared + (size_t)first * depth * EN_LANES,
+        .b_panel = depth * EN_LANES, .c = rows, .c_row = EN_LANES, .c_panel = (ptrdiff_t)part, .runs = 1, .rows = (to - from) * m->w, .panels = panels,
+        .epilogue = from_channel(e, first * EN_LANES)});
+    for (int i = 0; i < panels; i++) {
+        int p0 = m->p * band / j->bands, above = p0 * m->stride_h - m->pad_h; /* the first row under the window, which may lie above the map */
+        kn_depthwise d = block_of(j, image, first + i, 0, m->p * (band + 1) / j->bands - p0, weights);
+        size_t skipped = (size_t)p0 * (size_t)m->q * EN_LANES;
+        d.x = rows + (size_t)i * part;
+        d.h = to - from;
+        d.pad_h = from - above;
+        d.y += skipped;
+        if (d.epilogue.residual) d.epilogue.residual += skipped;
+        c->kernels->depthwise(&d);
+    }
 }
 
 static void pack_depthwise(const geometry *m, const float *weights, float *out)
@@ -264,8 +344,14 @@ static void convolve_winograd(const forward_job *j)
 /* y = B(x, w) + bias, plus the residual if there is one. */
 static void convolve(const en_call *c, const float *x, const float *weights, const float *bias, const float *residual, float *y)
 {
-    geometry m = geometry_of(c->node, c->in[0], c->in[1]);
+    geometry m = geometry_of(c->node, c->before ? &c->before->shape : c->in[0], c->in[1]);
     forward_job j = {.m = &m, .call = c, .x = x, .packed = packed_weights(c, &m, weights), .bias = bias, .y = y, .residual = residual};
+    if (c->before) {
+        j.bands = join_bands(&m);
+        j.chunks = (m.blocks + JOIN_PANELS - 1) / JOIN_PANELS;
+        en_parallel(c->pool, c->images * j.bands * j.chunks, forward_joined, &j);
+        return;
+    }
     if (m.group) {
         j.bands = (m.p + LEAST_ROWS - 1) / LEAST_ROWS < BANDS ? (m.p + LEAST_ROWS - 1) / LEAST_ROWS : BANDS;
         en_parallel(c->pool, c->images * j.bands * m.blocks, forward_block, &j);

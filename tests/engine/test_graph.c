@@ -352,6 +352,58 @@ TEST(a_picture_gives_the_same_bits_as_the_same_in_blocks)
     }
 }
 
+/* x of 20 channels to 40 by a 1 x 1 window, and those by a depthwise one; the output for the caller to free. */
+static float *expanded(const char *isa, int side, int stride, int window, en_conv o, int no_fuse, en_pool *pool, int joined, size_t *count)
+{
+    en_graph *g;
+    en_error e = {0};
+    en_params *p = params_new();
+    CHECK_OK(en_graph_new(p, &g, &e), e);
+    en_ref x = en_relu(g, en_input(g, en_nchw(IMAGES, 20, side, side - 3))), h = en_silu(g, conv_bn(g, "expand", x, 20, 40, 1, (en_conv){.stride = stride}));
+    o.groups = 40;
+    en_ref y = en_relu6(g, conv_bn(g, "depthwise", h, 40, 40, window, o));
+    en_output(g, y);
+    CHECK_OK(en_graph_finish(g, &(en_options){.isa = isa, .no_fuse = no_fuse, .pool = pool}, &e), e);
+    t_poison(g);
+    char *text = en_graph_text(g);
+    CHECK(text != NULL && lines_with(text, "conv2d", " +expand +batch_norm +act") == joined);
+    free(text);
+    float *in = en_value(g, x - 1), *out = malloc((*count = en_count(en_shape_of(g, y))) * sizeof *out);
+    for (size_t i = 0; i < en_floats(en_shape_of(g, x)); i++) in[i] = i / 16 / (size_t)(side * (side - 3)) % 2 && i % 16 > 3 ? 0 : (float)(i % 37) - 18;
+    en_forward(g, -1, NULL);
+    CHECK(out != NULL);
+    en_load(en_shape_of(g, y), en_value(g, y), out);
+    en_graph_free(g);
+    en_params_free(p);
+    return out;
+}
+
+TEST(a_depthwise_convolution_that_makes_its_input_itself_changes_no_bit)
+{
+    static const struct {
+        int side, window;
+        en_conv o;
+    } cases[] = {{80, 3, {.pad = 1}}, {80, 3, {.stride = 2, .pad = 1}}, {75, 5, {.stride = 2, .pad = 2}}, {75, 5, {0}}, {90, 3, {.stride = 3, .pad = 2}}};
+    en_pool *pool;
+    en_error e = {0};
+    CHECK_OK(en_pool_new(3, &pool, &e), e);
+    int usable;
+    const kn_table *table;
+    for (int i = 0; (table = en_isa(i, &usable)); i++)
+        for (size_t k = 0; k < sizeof cases / sizeof *cases && usable; k++) {
+            size_t count;
+            float *joined = expanded(table->name, cases[k].side, 1, cases[k].window, cases[k].o, 0, k % 2 ? pool : NULL, 1, &count);
+            float *apart = expanded(table->name, cases[k].side, 1, cases[k].window, cases[k].o, 1, NULL, 0, &count);
+            CHECK_MSG(!memcmp(joined, apart, count * sizeof *joined), "%s, case %zu", table->name, k);
+            free(joined);
+            free(apart);
+        }
+    size_t count;
+    free(expanded(NULL, 30, 1, 3, (en_conv){.pad = 1}, 0, NULL, 0, &count)); /* small enough to be stored */
+    free(expanded(NULL, 160, 2, 3, (en_conv){.pad = 1}, 0, NULL, 0, &count)); /* no run of pixels */
+    en_pool_free(pool);
+}
+
 /* Also that memory is shared rightly: where every node is in a tail, nothing is. */
 TEST(other_cuts_in_the_graph_change_no_bit)
 {
