@@ -24,10 +24,23 @@ double bench_thread_now(void);
 /* The shortest time of one call of run(arg), in seconds of this thread, from at least 5 calls and `seconds` of trying. */
 double bench_shortest(void (*run)(void *arg), void *arg, double seconds);
 
-/* The machine: multiply-adds that one thread does, in GFLOP/s with this instruction set's gemm kernel on data in L1, and bytes it reads from
- * memory, in GB/s. */
-double bench_peak(const kn_table *kernels, double seconds);
+/* The same of two that take turns: what slows the machine down for a while slows both. b may be NULL. */
+typedef struct bench_work {
+    void (*run)(void *arg);
+    void *arg;
+    double count; /* of operations in one call */
+} bench_work;
+void bench_in_turns(const bench_work *a, const bench_work *b, double seconds, double best[2]);
+
+/* The machine, on one thread: cycles per second; multiply-adds in registers alone, and in GFLOP/s with this instruction set's gemm kernel on data
+ * in L1 (and those in registers in turns with it); bytes read from memory, in GB/s. */
+double bench_clock(double seconds);
+bench_work bench_registers(const kn_table *kernels);
+double bench_peak(const kn_table *kernels, double seconds, double *registers);
 double bench_bandwidth(double seconds);
+
+/* The instruction set that the options name, or the best one; NULL, and it has been said, if it is not here. */
+const kn_table *bench_kernels(const bench_options *o);
 
 /* A network with its graph finished and weights that are all alike, which costs no time to make. Times do not depend on their values. */
 typedef struct bench_graph {
@@ -35,6 +48,7 @@ typedef struct bench_graph {
     net_model model;
     int cut; /* at pre_pool */
 } bench_graph;
+en_status bench_read_alike(void *self, const char *key, const en_shape *s, size_t first, size_t count, float *out, en_error *e); /* their source */
 en_status bench_graph_new(const net_arch *arch, int side, const char *isa, bench_graph *out, en_error *e);
 void bench_graph_free(bench_graph *g);
 
@@ -46,6 +60,7 @@ typedef struct bench_dot {
 void bench_roofline(FILE *f, const char *title, double peak, double bandwidth, const bench_dot *dots, int count);
 
 /* The commands; 0 or an exit code. */
+int bench_gauges(const bench_options *o);      /* every kind of kernel, beside what it could be                          */
 int bench_layers(const bench_options *o);      /* every layer of every network                                           */
 int bench_nets(const bench_options *o);        /* forward pass, and what an explanation costs beyond it                  */
 int bench_throughput(const bench_options *o);  /* two images on two threads, and batches of 8                            */

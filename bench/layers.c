@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static en_status read_alike(void *self, const char *key, const en_shape *s, size_t first, size_t count, float *out, en_error *e)
+en_status bench_read_alike(void *self, const char *key, const en_shape *s, size_t first, size_t count, float *out, en_error *e)
 {
     (void)self, (void)key, (void)s, (void)first, (void)e;
     for (size_t i = 0; i < count; i++) out[i] = 0.01f;
@@ -19,7 +19,7 @@ static en_status read_alike(void *self, const char *key, const en_shape *s, size
 en_status bench_graph_new(const net_arch *arch, int side, const char *isa, bench_graph *out, en_error *e)
 {
     *out = (bench_graph){0};
-    EN_TRY(en_params_new((en_source){.read = read_alike}, &out->params, e));
+    EN_TRY(en_params_new((en_source){.read = bench_read_alike}, &out->params, e));
     EN_TRY(net_model_build(arch, 1000, 1, side, side, out->params, &out->model, e));
     en_ref ref = net_model_layer(&out->model, "pre_pool", e);
     if (ref == EN_NONE) return EN_E_ARG;
@@ -164,15 +164,23 @@ static int draw(const bench_options *o, const kn_table *kernels, double peak, do
     return fclose(f) != 0;
 }
 
+const kn_table *bench_kernels(const bench_options *o)
+{
+    const kn_table *kernels;
+    int usable;
+    for (int i = 0; (kernels = en_isa(i, &usable)); i++)
+        if (usable && (!o->isa || !strcmp(o->isa, kernels->name))) return kernels;
+    fprintf(stderr, "cam_bench: no instruction set %s here\n", o->isa);
+    return NULL;
+}
+
 int bench_layers(const bench_options *o)
 {
-    const kn_table *kernels = NULL;
-    int usable = 0, failed = 0;
+    const kn_table *kernels = bench_kernels(o);
+    if (!kernels) return 2;
+    int failed = 0;
     double seconds = 0.1 * (double)o->tenths, bandwidth = bench_bandwidth(seconds);
-    for (int i = 0; (kernels = en_isa(i, &usable)); i++)
-        if (usable && (!o->isa || !strcmp(o->isa, kernels->name))) break;
-    if (!kernels) return fprintf(stderr, "cam_bench: no instruction set %s here\n", o->isa), 2;
-    double peak = bench_peak(kernels, seconds);
+    double registers, peak = bench_peak(kernels, seconds, &registers);
     printf("%s, one thread: %.1f GFLOP/s in L1, %.1f GB/s read from memory\n", kernels->name, peak, bandwidth);
     plot p = {0};
     const net_arch *arch;

@@ -2,8 +2,12 @@
 /* What the machine can do, on one thread. */
 #include "bench/bench.h"
 
+#include "engine/kernels/vec.h"
 #include "engine/memory.h"
 
+#if defined __x86_64__
+#include <immintrin.h>
+#endif
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -18,16 +22,83 @@ static double clock_seconds(clockid_t id)
 double bench_now(void) { return clock_seconds(CLOCK_MONOTONIC); }
 double bench_thread_now(void) { return clock_seconds(CLOCK_THREAD_CPUTIME_ID); }
 
+static void take_turn(const bench_work *w, double *best)
+{
+    double before = bench_thread_now();
+    w->run(w->arg);
+    double took = bench_thread_now() - before;
+    if (took < *best) *best = took;
+}
+
+void bench_in_turns(const bench_work *a, const bench_work *b, double seconds, double best[2])
+{
+    double start = bench_now();
+    best[0] = best[1] = 1e30;
+    for (int i = 0; i < 5 || bench_now() - start < seconds; i++) {
+        take_turn(a, &best[0]);
+        if (b) take_turn(b, &best[1]);
+    }
+}
+
 double bench_shortest(void (*run)(void *arg), void *arg, double seconds)
 {
-    double best = 1e30, start = bench_now();
-    for (int i = 0; i < 5 || bench_now() - start < seconds; i++) {
-        double before = bench_thread_now();
-        run(arg);
-        double took = bench_thread_now() - before;
-        if (took < best) best = took;
+    double best[2];
+    bench_in_turns(&(bench_work){run, arg, 0}, NULL, seconds, best);
+    return best[0];
+}
+
+enum { STEPS = 1 << 16 };
+
+static volatile float sink;
+
+/* Additions that wait for each other take a cycle each. */
+static void run_additions(void *arg)
+{
+    uint64_t x = *(uint64_t *)arg;
+    for (int i = 0; i < STEPS; i++) {
+        x += (uint64_t)i;
+        __asm__ volatile("" : "+r"(x));
     }
-    return best;
+    *(uint64_t *)arg = x;
+}
+
+double bench_clock(double seconds)
+{
+    uint64_t x = 1;
+    return STEPS / bench_shortest(run_additions, &x, seconds);
+}
+
+/* Multiply-adds into 12 registers that wait for nothing but themselves: enough for two units with a latency of 4 to 6. */
+enum { REGISTERS = 12 };
+#define RUN_REGISTERS(isa, attribute, vector, set, multiply_add)                                        \
+    attribute static void run_##isa(void *arg)                                                          \
+    {                                                                                                   \
+        vector x[REGISTERS], a = set(*(float *)arg), b = set(0.25f);                                    \
+        UNROLL for (int k = 0; k < REGISTERS; k++) x[k] = set((float)k);                                \
+        for (int i = 0; i < STEPS; i++)                                                                 \
+            UNROLL for (int k = 0; k < REGISTERS; k++) x[k] = multiply_add(x[k], a, b);                 \
+        UNROLL for (int k = 0; k < REGISTERS; k++) sink += ((const float *)&x[k])[0];                   \
+    }
+
+#if defined __x86_64__
+#define SSE2_MULTIPLY_ADD(x, a, b) _mm_add_ps(_mm_mul_ps(x, a), b)
+RUN_REGISTERS(avx512, __attribute__((target("avx512f"))), __m512, _mm512_set1_ps, _mm512_fmadd_ps)
+RUN_REGISTERS(avx2, __attribute__((target("avx2,fma"))), __m256, _mm256_set1_ps, _mm256_fmadd_ps)
+RUN_REGISTERS(base, , __m128, _mm_set1_ps, SSE2_MULTIPLY_ADD)
+#elif defined __aarch64__
+#define NEON_MULTIPLY_ADD(x, a, b) vfmaq_f32(b, x, a)
+RUN_REGISTERS(base, , float32x4_t, vdupq_n_f32, NEON_MULTIPLY_ADD)
+#endif
+
+bench_work bench_registers(const kn_table *kernels)
+{
+    static float half = 0.5f;
+#if defined __x86_64__
+    if (!strcmp(kernels->name, "avx512")) return (bench_work){run_avx512, &half, 2.0 * STEPS * REGISTERS * 16};
+    if (!strcmp(kernels->name, "avx2")) return (bench_work){run_avx2, &half, 2.0 * STEPS * REGISTERS * 8};
+#endif
+    (void)kernels;
+    return (bench_work){run_base, &half, 2.0 * STEPS * REGISTERS * 4};
 }
 
 typedef struct peak_job {
@@ -43,31 +114,37 @@ static void run_peak(void *arg)
     for (int i = 0; i < REPEATS; i++) j->kernels->gemm(&j->g);
 }
 
-double bench_peak(const kn_table *kernels, double seconds)
+double bench_peak(const kn_table *kernels, double seconds, double *registers)
 {
     enum { DEPTH = 96, ROWS = 14, COLUMNS = 64 }; /* 24 KiB of weights, 5 of input, 4 of output */
     static const ptrdiff_t tap;
-    float *memory = calloc((size_t)DEPTH * (ROWS + COLUMNS) + ROWS * COLUMNS, sizeof *memory);
+    size_t floats = (size_t)DEPTH * (ROWS + COLUMNS) + ROWS * COLUMNS;
+    float *memory = en_alloc_floats(floats);
     if (!memory) return 0;
+    memset(memory, 0, floats * sizeof *memory);
     float *b = memory + DEPTH * ROWS, *c = b + DEPTH * COLUMNS;
     peak_job j = {kernels, {.a = memory, .a_row = 16, .a_block = 16 * ROWS, .tap = &tap, .taps = 1, .depth = DEPTH, .b = b, .b_panel = DEPTH * 16,
                             .c = c, .c_row = 16, .c_panel = 16 * ROWS, .runs = 1, .rows = ROWS, .panels = COLUMNS / 16}};
-    double best = bench_shortest(run_peak, &j, seconds);
+    double best[2];
+    bench_work all = bench_registers(kernels);
+    bench_in_turns(&(bench_work){run_peak, &j, 0}, &all, seconds, best);
     free(memory);
-    return 2.0 * DEPTH * ROWS * COLUMNS * REPEATS / best * 1e-9;
+    *registers = 1e-9 * all.count / best[1];
+    return 2.0 * DEPTH * ROWS * COLUMNS * REPEATS / best[0] * 1e-9;
 }
 
 enum { SWEEP = 1 << 26 }; /* floats: 256 MiB, beyond most caches */
 
-static volatile float sink;
-
+/* Four streams at once, as four panels of weights are read. */
 static void run_read(void *arg)
 {
+    enum { STREAMS = 4, LINE = 16 };
     const float *x = arg;
-    float sums[64] = {0};
-    for (size_t i = 0; i < SWEEP; i += 64)
-        for (int k = 0; k < 64; k++) sums[k] += x[i + (size_t)k];
-    for (int k = 0; k < 64; k++) sink += sums[k];
+    vf sums[STREAMS] = {{0}};
+    for (size_t i = 0; i < SWEEP / STREAMS; i += LINE)
+        UNROLL for (size_t k = 0; k < STREAMS; k++)
+            UNROLL for (size_t j = 0; j < LINE; j += VW) sums[k] += v_load(x + k * (SWEEP / STREAMS) + i + j);
+    UNROLL for (int k = 0; k < STREAMS; k++) sink += sums[k][0];
 }
 
 double bench_bandwidth(double seconds)

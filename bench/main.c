@@ -14,7 +14,7 @@ static const opt_row rows[] = {
     {OPT_TEXT,  'n', "net",         "LIST",   "networks (default: all)", AT(net)},
     {OPT_TEXT,  'w', "weights",     "FILE",   "their weights (default: seeded)", AT(weights)},
     {OPT_COUNT, 't', "threads",     "N",      "threads for networks (1)", AT(threads)},
-    {OPT_TEXT,  0,   "isa",         "NAME",   "instruction set for layers (default: the best one)", AT(isa)},
+    {OPT_TEXT,  0,   "isa",         "NAME",   "instruction set for kernels, layers (default: the best one)", AT(isa)},
     {OPT_COUNT, 0,   "min-time",    "N",      "tenths of a second for each line (5)", AT(tenths)},
     {OPT_COUNT, 0,   "side",        "N",      "layers, count: pictures of N x N (224)", AT(side)},
     {OPT_COUNT, 0,   "runs",        "N",      "steady: how many (10000)", AT(runs)},
@@ -27,6 +27,7 @@ static const struct {
     int (*run)(const bench_options *o);
     int usual; /* done when no command is given */
 } commands[] = {
+    {"kernels", bench_gauges, 1},
     {"layers", bench_layers, 1},
     {"net", bench_nets, 1},
     {"throughput", bench_throughput, 0},
@@ -51,7 +52,7 @@ int main(int argc, char **argv)
     en_error e;
     int operands;
     if (opt_parse(rows, ROWS, argc, argv, &o, &operands, &e) || operands > 1) {
-        fprintf(stderr, "cam_bench: %s\nusage: cam_bench [layers|net|throughput|start|steady|count] [options]\n", operands > 1 ? "want one operand" : e.text);
+        fprintf(stderr, "cam_bench: %s\nusage: cam_bench [kernels|layers|net|throughput|start|steady|count] [options]\n", operands > 1 ? "want one operand" : e.text);
         opt_print(rows, ROWS);
         return 2;
     }

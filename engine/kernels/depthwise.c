@@ -36,10 +36,9 @@ INLINE void pixels(const kn_depthwise *d, int p, int q, int j, range tx, const i
                     if (s >= i * stride && s < i * stride + kw) sum[i] = v_fma(x, w[s - i * stride], sum[i]);
             }
         }
-    UNROLL for (int i = 0; i < count; i++) {
-        ptrdiff_t at = ((ptrdiff_t)p * d->q + q + i) * 16 + j;
-        v_store(d->y + at, finish(&d->epilogue, sum[i], (size_t)j, at, d->epilogue.biased > 0));
-    }
+    ptrdiff_t at = ((ptrdiff_t)p * d->q + q) * 16 + j;
+    finish_tile(&d->epilogue, sum, 1, count, 1, (size_t)j, at, 16, 0, d->epilogue.biased > 0 ? count : 0);
+    UNROLL for (int i = 0; i < count; i++) v_store(d->y + at + i * 16, sum[i]);
 }
 
 /* One pixel of any window. */
@@ -55,7 +54,8 @@ static void pixel(const kn_depthwise *d, int p, int q, int j)
                 sum = v_fma(d->group > 1 ? v_group(x, j, d->group, c) : v_load(x + j), v_load(d->weights + ((c * d->kh + ky) * d->kw + kx) * 16 + j), sum);
             }
     ptrdiff_t at = ((ptrdiff_t)p * d->q + q) * 16 + j;
-    v_store(d->y + at, finish(&d->epilogue, sum, (size_t)j, at, d->epilogue.biased > 0));
+    finish_tile(&d->epilogue, &sum, 1, 1, 1, (size_t)j, at, 16, 0, d->epilogue.biased > 0);
+    v_store(d->y + at, sum);
 }
 
 #define ROW(name, kw, stride, grouped)                                                                        \

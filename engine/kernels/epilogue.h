@@ -5,15 +5,29 @@
 
 #include "engine/kernels/act.h"
 
-/* x: a sum of channels o .. o + VW - 1; at: its place in the output, for the residual. */
-INLINE vf finish(const kn_epilogue *e, vf x, size_t o, ptrdiff_t at, int biased)
+/* A tile of rows x columns sums, x [rows][width], of which `biased` rows get the bias. Column j is lanes j * VW .. of channels o ..; in the output the first
+ * vector lies at `at`, rows `row` floats apart, blocks of 16 channels `block`. Step by step for all of them: to ask at each vector which steps there are takes
+ * longer than the steps. */
+INLINE void finish_tile(const kn_epilogue *e, vf *x, const int width, const int rows, const int columns, size_t o, ptrdiff_t at, ptrdiff_t row, ptrdiff_t block, int biased)
 {
-    if (e->bias && biased) x = x + v_load(e->bias + o);
-    if (e->scale) x = v_fma(x, v_load(e->scale + o), v_load(e->shift + o));
-    if (e->residual) x = x + v_load(e->residual + at);
-    if (e->act == KN_RELU) return v_relu(x);
-    if (e->act == KN_RELU6) return v_relu6(x);
-    return x;
+    if (e->bias)
+        UNROLL for (int i = 0; i < rows; i++)
+            if (i < biased)
+                UNROLL for (int j = 0; j < columns; j++) x[i * width + j] = x[i * width + j] + v_load(e->bias + o + (size_t)(j * VW));
+    if (e->scale)
+        UNROLL for (int j = 0; j < columns; j++) {
+            vf scale = v_load(e->scale + o + (size_t)(j * VW)), shift = v_load(e->shift + o + (size_t)(j * VW));
+            UNROLL for (int i = 0; i < rows; i++) x[i * width + j] = v_fma(x[i * width + j], scale, shift);
+        }
+    if (e->residual)
+        UNROLL for (int i = 0; i < rows; i++)
+            UNROLL for (int j = 0; j < columns; j++) x[i * width + j] = x[i * width + j] + v_load(e->residual + at + i * row + j / VN * block + j % VN * VW);
+    if (e->act == KN_RELU)
+        UNROLL for (int i = 0; i < rows; i++)
+            UNROLL for (int j = 0; j < columns; j++) x[i * width + j] = v_relu(x[i * width + j]);
+    if (e->act == KN_RELU6)
+        UNROLL for (int i = 0; i < rows; i++)
+            UNROLL for (int j = 0; j < columns; j++) x[i * width + j] = v_relu6(x[i * width + j]);
 }
 
 INLINE void smooth_vectors(kn_act act, float *y, const int count, ptrdiff_t step)

@@ -20,7 +20,7 @@ typedef struct span {
 } span;
 
 /* One tile. a, c: its first pixel; b: its first panel; ahead: what to fetch; o: its first output channel; biased: rows that get the bias. */
-INLINE void tile(const kn_gemm *g, const span *s, const float *a, const float *b, const float *ahead, float *c, size_t o, int biased, const int MR, const int NV)
+INLINE void tile(const kn_gemm *g, const span *s, const float *a, const float *b, const float *ahead, float *c, size_t o, int biased, const int MR, const int NV, const ptrdiff_t a_row)
 {
     vf acc[MAX_MR][MAX_NV * VN];
     UNROLL for (int i = 0; i < MR; i++)
@@ -36,21 +36,18 @@ INLINE void tile(const kn_gemm *g, const span *s, const float *a, const float *b
                 __builtin_prefetch(ahead, 0, 2);
                 UNROLL for (int j = 0; j < NV * VN; j++) w[j] = v_load(panel + (size_t)(j / VN) * g->b_panel + j % VN * VW);
                 UNROLL for (int i = 0; i < MR; i++) {
-                    vf x = v_set(pixel[i * g->a_row + k]);
+                    vf x = v_set(pixel[i * a_row + k]);
                     UNROLL for (int j = 0; j < NV * VN; j++) acc[i][j] = v_fma(x, w[j], acc[i][j]);
                 }
             }
         }
     }
-    const kn_epilogue e = g->epilogue; /* which no store can change */
+    if (!s->first) /* the sum of the chains before */
+        UNROLL for (int i = 0; i < MR; i++)
+            UNROLL for (int j = 0; j < NV * VN; j++) acc[i][j] = v_load(c + i * g->c_row + j / VN * g->c_panel + j % VN * VW) + acc[i][j];
+    if (s->last) finish_tile(&g->epilogue, acc[0], MAX_NV * VN, MR, NV * VN, o, c - g->c, g->c_row, g->c_panel, biased);
     UNROLL for (int i = 0; i < MR; i++)
-        UNROLL for (int j = 0; j < NV * VN; j++) {
-            float *to = c + i * g->c_row + j / VN * g->c_panel + j % VN * VW;
-            vf x = acc[i][j];
-            if (!s->first) x = v_load(to) + x; /* the sum of the chains before */
-            if (s->last) x = finish(&e, x, o + (size_t)(j * VW), to - g->c, i < biased);
-            v_store(to, x);
-        }
+        UNROLL for (int j = 0; j < NV * VN; j++) v_store(c + i * g->c_row + j / VN * g->c_panel + j % VN * VW, acc[i][j]);
 }
 
 typedef void tile_fn(const kn_gemm *g, const span *s, const float *a, const float *b, const float *ahead, float *c, size_t o, int biased);
@@ -58,7 +55,8 @@ typedef void tile_fn(const kn_gemm *g, const span *s, const float *a, const floa
 #define TILE(mr, nv)                                                                                                        \
     static void tile_##nv##x##mr(const kn_gemm *g, const span *s, const float *a, const float *b, const float *ahead, float *c, size_t o, int biased) \
     {                                                                                                                       \
-        tile(g, s, a, b, ahead, c, o, biased, mr, nv);                                                                             \
+        if (g->a_row == 16) tile(g, s, a, b, ahead, c, o, biased, mr, nv, 16);  \
+        else tile(g, s, a, b, ahead, c, o, biased, mr, nv, g->a_row);                                                                             \
     }
 
 TILE(1, 1) TILE(2, 1)

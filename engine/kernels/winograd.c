@@ -230,8 +230,16 @@ INLINE void output_tile(const kn_tiles *g, const float *m, const kn_epilogue *e,
         UNROLL for (int b = 0; b < T; b++) line[b] = v_load(t[r][b]);
         output_1d(line, out);
         ptrdiff_t at = ((ptrdiff_t)(p + r) * g->w + q) * 16 + j;
-        UNROLL for (int s = 0; s < M; s++)
-            if (s < columns) v_store(y + at + s * 16, finish(e, out[s], (size_t)j, at + s * 16, e->biased > 0));
+        if (columns == M) {
+            finish_tile(e, out, 1, M, 1, (size_t)j, at, 16, 0, e->biased > 0 ? M : 0);
+            UNROLL for (int s = 0; s < M; s++) v_store(y + at + s * 16, out[s]);
+            continue;
+        }
+        UNROLL for (int s = 0; s < M - 1; s++) {
+            if (s >= columns) break;
+            finish_tile(e, out + s, 1, 1, 1, (size_t)j, at + s * 16, 16, 0, e->biased > 0);
+            v_store(y + at + s * 16, out[s]);
+        }
     }
 }
 
