@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+extern const en_op en_op_conv2d, en_op_linear;
+
 static float *at(en_graph *g, size_t offset) { return offset == EN_NO_MEMORY ? NULL : g->memory + offset; }
 
 float *en_value(en_graph *g, en_ref x) { return g->finished && g->node[x].kept ? at(g, g->node[x].value) : NULL; }
@@ -63,13 +65,35 @@ static void add_tangents(en_graph *g, en_call *c, int cut)
         if (en_active(&g->node[n->in[k]], cut)) c->dx[k] = c->x[k] + g->node[n->in[k]].floats;
 }
 
-enum { VALUES = 1, TANGENTS = 2 };
+enum { VALUES = 1, TANGENTS = 2, ITSELF = 4 /* the direction is the activation at the cut */ };
+
+/* The first linear map behind the cut: its input's tangent is its input, so dy = J x, and y is this with the constant added. */
+static int is_first(const en_graph *g, const en_node *n, int cut)
+{
+    return (n->op == &en_op_conv2d || n->op == &en_op_linear) && g->node[n->in[0]].cut >> cut & 1 && rides_along(g, n, cut);
+}
+
+static void forward_first(const en_call *call)
+{
+    en_call c = *call;
+    const en_shape *s = &c.node->shape;
+    size_t block = en_block_floats(s);
+    const float *bias = c.node->inputs > 2 ? c.x[2] : NULL;
+    c.biased = 0;
+    c.y += c.node->floats;
+    c.node->op->fwd(&c);
+    for (size_t at = 0; at < c.node->floats; at += EN_LANES)
+        for (int i = 0; i < EN_LANES; i++)
+            call->y[at + (size_t)i] = bias ? c.y[at + (size_t)i] + bias[at / block % (size_t)en_blocks(s->dim[1]) * EN_LANES + (size_t)i] : c.y[at + (size_t)i];
+}
 
 static void forward_node(en_graph *g, const en_node *n, int cut, int what)
 {
     en_call c = begin_all(g, n);
     if (!(what & TANGENTS)) {
         n->op->fwd(&c);
+    } else if (what & ITSELF && is_first(g, n, cut)) {
+        forward_first(&c);
     } else if (rides_along(g, n, cut)) {
         if (what & VALUES) {
             c.images *= 2;
@@ -109,7 +133,7 @@ void en_forward(en_graph *g, int cut, const float *direction)
     for (int i = 0; i < g->nodes; i++) {
         en_node *n = &g->node[i];
         if (n->absorbed) continue;
-        int tangents = cut >= 0 && en_in_tail(n, cut) ? TANGENTS : 0;
+        int tangents = cut >= 0 && en_in_tail(n, cut) ? TANGENTS | (direction ? 0 : ITSELF) : 0;
         if (n->op && i >= g->by_image) forward_node(g, n, cut, VALUES | tangents);
         if (cut >= 0 && n->cut >> cut & 1) {
             const float *from = direction && i == g->cut[cut].refs[0] ? direction : at(g, n->value);

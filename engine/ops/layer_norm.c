@@ -13,7 +13,7 @@
 
 enum { X, GAMMA, BETA };
 
-/* One position: channel k at [k / 16 * block + k % 16]; sums in 16 lanes and one fixed order. */
+/* One position: channel k at [k / 16 * block + k % 16]. Sums have 16 lanes and one fixed order. */
 typedef struct position {
     size_t at, block;
     int channels;
@@ -29,16 +29,34 @@ static position position_of(const en_call *c, int i)
     return (position){(size_t)i / hw * en_image_floats(c->in[X]) + (size_t)i % hw * EN_LANES, block, c->in[X]->dim[1]};
 }
 
-/* Mean over channels of a - shift, times b - shift where b is given. */
-static double mean(const position *p, const float *a, double shift_a, const float *b, double shift_b)
+/* Channels of the block that begins with channel k. */
+static int lanes_of(const position *p, int k) { return p->channels - k < EN_LANES ? p->channels - k : EN_LANES; }
+
+typedef double lanes[EN_LANES];
+
+static double total(const double *lane, int channels)
 {
-    double lane[EN_LANES] = {0}, sum = 0;
-    for (int k = 0; k < p->channels; k++) {
-        size_t at = place(p, k);
-        lane[k % EN_LANES] += ((double)a[at] - shift_a) * (b ? (double)b[at] - shift_b : 1);
-    }
+    double sum = 0;
     for (int k = 0; k < EN_LANES; k++) sum += lane[k];
-    return sum / p->channels;
+    return sum / channels;
+}
+
+/* Mean over channels of a - shift_a, and of its product with b - shift_b. */
+static double mean(const position *p, const float *a, double shift_a)
+{
+    lanes sum = {0};
+    for (int k = 0; k < p->channels; k += EN_LANES)
+        for (int i = 0, n = lanes_of(p, k); i < n; i++) sum[i] += (double)a[place(p, k) + (size_t)i] - shift_a;
+    return total(sum, p->channels);
+}
+
+static double mean_product(const position *p, const float *a, double shift_a, const float *b, double shift_b)
+{
+    lanes sum = {0};
+    for (int k = 0; k < p->channels; k += EN_LANES)
+        for (int i = 0, n = lanes_of(p, k); i < n; i++)
+            sum[i] += ((double)a[place(p, k) + (size_t)i] - shift_a) * ((double)b[place(p, k) + (size_t)i] - shift_b);
+    return total(sum, p->channels);
 }
 
 typedef struct statistics {
@@ -47,8 +65,8 @@ typedef struct statistics {
 
 static statistics statistics_of(const en_call *c, const position *p)
 {
-    double m = mean(p, c->x[X], 0, NULL, 0);
-    return (statistics){m, 1 / sqrt(mean(p, c->x[X], m, c->x[X], m) + (double)c->node->attr.eps)};
+    double m = mean(p, c->x[X], 0);
+    return (statistics){m, 1 / sqrt(mean_product(p, c->x[X], m, c->x[X], m) + (double)c->node->attr.eps)};
 }
 
 static double z_at(const en_call *c, const statistics *s, size_t at) { return ((double)c->x[X][at] - s->mean) * s->i; }
@@ -62,8 +80,8 @@ static moved moved_by(const en_call *c, const position *p, const statistics *s)
 {
     moved m = {0};
     if (!c->dx[X]) return m;
-    m.mean_dx = mean(p, c->dx[X], 0, NULL, 0);
-    m.mean_zdx = s->i * mean(p, c->x[X], s->mean, c->dx[X], 0);
+    m.mean_dx = mean(p, c->dx[X], 0);
+    m.mean_zdx = s->i * mean_product(p, c->x[X], s->mean, c->dx[X], 0);
     m.di = -s->i * s->i * m.mean_zdx;
     return m;
 }
@@ -80,13 +98,14 @@ static void jvp_position(void *arg, int job, int worker)
     position p = position_of(c, job);
     statistics s = statistics_of(c, &p);
     moved m = moved_by(c, &p, &s);
-    for (int k = 0; k < p.channels; k++) {
-        size_t at = place(&p, k);
-        double dy = (double)c->x[GAMMA][k] * dz_at(c, &s, &m, at);
-        if (c->dx[GAMMA]) dy += (double)c->dx[GAMMA][k] * z_at(c, &s, at);
-        if (c->dx[BETA]) dy += (double)c->dx[BETA][k];
-        c->dy[at] = (float)dy;
-    }
+    for (int k = 0; k < p.channels; k += EN_LANES)
+        for (int i = 0, n = lanes_of(&p, k); i < n; i++) {
+            size_t at = place(&p, k) + (size_t)i;
+            double dy = (double)c->x[GAMMA][k + i] * dz_at(c, &s, &m, at);
+            if (c->dx[GAMMA]) dy += (double)c->dx[GAMMA][k + i] * z_at(c, &s, at);
+            if (c->dx[BETA]) dy += (double)c->dx[BETA][k + i];
+            c->dy[at] = (float)dy;
+        }
     for (int k = p.channels; k % EN_LANES; k++) c->dy[place(&p, k)] = 0;
 }
 
@@ -96,17 +115,20 @@ static void vjp_position(void *arg, int job, int worker)
     const en_call *c = arg;
     position p = position_of(c, job);
     statistics s = statistics_of(c, &p);
-    double mean_h = 0, mean_zh = 0;
-    for (int k = 0; k < p.channels; k++) {
-        size_t at = place(&p, k);
-        double h = (double)c->x[GAMMA][k] * (double)c->gy[at];
-        mean_h += h / p.channels;
-        mean_zh += z_at(c, &s, at) * h / p.channels;
-    }
-    for (int k = 0; k < p.channels; k++) {
-        size_t at = place(&p, k);
-        c->gx[X][at] += (float)(s.i * ((double)c->x[GAMMA][k] * (double)c->gy[at] - mean_h - z_at(c, &s, at) * mean_zh));
-    }
+    lanes sum_h = {0}, sum_zh = {0};
+    for (int k = 0; k < p.channels; k += EN_LANES)
+        for (int i = 0, n = lanes_of(&p, k); i < n; i++) {
+            size_t at = place(&p, k) + (size_t)i;
+            double h = (double)c->x[GAMMA][k + i] * (double)c->gy[at];
+            sum_h[i] += h;
+            sum_zh[i] += z_at(c, &s, at) * h;
+        }
+    double mean_h = total(sum_h, p.channels), mean_zh = total(sum_zh, p.channels);
+    for (int k = 0; k < p.channels; k += EN_LANES)
+        for (int i = 0, n = lanes_of(&p, k); i < n; i++) {
+            size_t at = place(&p, k) + (size_t)i;
+            c->gx[X][at] += (float)(s.i * ((double)c->x[GAMMA][k + i] * (double)c->gy[at] - mean_h - z_at(c, &s, at) * mean_zh));
+        }
 }
 
 /* gx = i t with t = h - m(h) - z m(z h):  dgx = di t + i (dh - m(dh) - dz m(z h) - z m(dz h + z dh)) */
@@ -117,21 +139,25 @@ static void dvjp_position(void *arg, int job, int worker)
     position p = position_of(c, job);
     statistics s = statistics_of(c, &p);
     moved m = moved_by(c, &p, &s);
+    lanes sum_h = {0}, sum_zh = {0}, sum_dh = {0}, sum_dzh = {0};
     double mean_h = 0, mean_zh = 0, mean_dh = 0, mean_dzh = 0;
-    for (int pass = 0; pass < 2; pass++)
-        for (int k = 0; k < p.channels; k++) {
-            size_t at = place(&p, k);
-            double z = z_at(c, &s, at), dz = dz_at(c, &s, &m, at), gamma = (double)c->x[GAMMA][k], gy = (double)c->gy[at], h = gamma * gy;
-            double dh = gamma * (double)c->dgy[at] + (c->dx[GAMMA] ? (double)c->dx[GAMMA][k] * gy : 0);
-            if (pass == 0) {
-                mean_h += h / p.channels;
-                mean_zh += z * h / p.channels;
-                mean_dh += dh / p.channels;
-                mean_dzh += (dz * h + z * dh) / p.channels;
-            } else {
-                c->dgx[X][at] += (float)(m.di * (h - mean_h - z * mean_zh) + s.i * (dh - mean_dh - dz * mean_zh - z * mean_dzh));
+    for (int pass = 0; pass < 2; pass++) {
+        for (int k = 0; k < p.channels; k += EN_LANES)
+            for (int i = 0, n = lanes_of(&p, k); i < n; i++) {
+                size_t at = place(&p, k) + (size_t)i;
+                double z = z_at(c, &s, at), dz = dz_at(c, &s, &m, at), gamma = (double)c->x[GAMMA][k + i], gy = (double)c->gy[at], h = gamma * gy;
+                double dh = gamma * (double)c->dgy[at] + (c->dx[GAMMA] ? (double)c->dx[GAMMA][k + i] * gy : 0);
+                if (pass == 0) {
+                    sum_h[i] += h;
+                    sum_zh[i] += z * h;
+                    sum_dh[i] += dh;
+                    sum_dzh[i] += dz * h + z * dh;
+                } else {
+                    c->dgx[X][at] += (float)(m.di * (h - mean_h - z * mean_zh) + s.i * (dh - mean_dh - dz * mean_zh - z * mean_dzh));
+                }
             }
-        }
+        mean_h = total(sum_h, p.channels), mean_zh = total(sum_zh, p.channels), mean_dh = total(sum_dh, p.channels), mean_dzh = total(sum_dzh, p.channels);
+    }
 }
 
 /* ggamma += sum z gy, gbeta += sum gy; with tangents: dggamma += sum z dgy + dz gy, dgbeta += sum dgy */
