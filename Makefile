@@ -66,6 +66,9 @@ $(BUILD)/%.o: %.c Makefile
 	$(call say,CC $<)
 	$(Q)$(CC) $(FLAGS) -c -o $@ $<
 
+# Loops over many numbers.
+$(BUILD)/engine/ops/%.o $(BUILD)/cam/%.o: FLAGS += -O3
+
 define kernel_rule
 $(BUILD)/engine/kernels/%.$(1).o: engine/kernels/%.c Makefile
 	@mkdir -p $$(@D)

@@ -105,9 +105,12 @@ static void batch_norm_vjp(const en_call *c)
         float *gx = c->gx[X];
         int blocks = en_blocks(c->in[X]->dim[1]);
         size_t floats = en_block_floats(c->in[X]);
-        for (int b = 0; b < c->images * blocks; b++, gx += floats, gy += floats)
+        for (int b = 0; b < c->images * blocks; b++, gx += floats, gy += floats) {
+            float gamma[EN_LANES]; /* which no store can change */
+            memcpy(gamma, scale + b % blocks * EN_LANES, sizeof gamma);
             for (size_t i = 0; i < floats; i += EN_LANES)
-                for (int lane = 0; lane < EN_LANES; lane++) gx[i + (size_t)lane] += scale[b % blocks * EN_LANES + lane] * gy[i + (size_t)lane];
+                for (int lane = 0; lane < EN_LANES; lane++) gx[i + (size_t)lane] += gamma[lane] * gy[i + (size_t)lane];
+        }
         return;
     }
     for (size_t k = 0; k < (size_t)c->in[X]->dim[1]; k++) {

@@ -130,9 +130,11 @@ static void adaptive_avg_pool_vjp(const en_call *c)
         for (int p = 0; p < out->dim[2]; p++)
             for (int q = 0; q < out->dim[3]; q++, gy += EN_LANES) {
                 cell w = cell_of(in, out, p, q);
+                float share[EN_LANES]; /* which no store can change */
+                for (int lane = 0; lane < EN_LANES; lane++) share[lane] = gy[lane] * w.weight;
                 for (int i = w.y0; i < w.y1; i++)
                     for (int k = w.x0; k < w.x1; k++)
-                        for (int lane = 0; lane < EN_LANES; lane++) gx[(i * in->dim[3] + k) * EN_LANES + lane] += gy[lane] * w.weight;
+                        for (int lane = 0; lane < EN_LANES; lane++) gx[(i * in->dim[3] + k) * EN_LANES + lane] += share[lane];
             }
 }
 
