@@ -26,13 +26,14 @@ INLINE void tile(const kn_matmul *m, int i, int j, const int R, const int W)
         }
     }
     const vf scale = v_set(m->scale);
+    if (m->plus)
+        UNROLL for (int r = 0; r < R; r++)
+            UNROLL for (int v = 0; v < W * VN; v++) sum[r][v] = v_fma(sum[r][v], scale, v_load(m->plus + (i + r) * m->plus_row + j + v * VW));
+    else
+        UNROLL for (int r = 0; r < R; r++)
+            UNROLL for (int v = 0; v < W * VN; v++) sum[r][v] = sum[r][v] * scale;
     UNROLL for (int r = 0; r < R; r++)
-        UNROLL for (int v = 0; v < W * VN; v++) {
-            int at = j + v * VW;
-            vf c = sum[r][v] * scale;
-            if (m->plus) c = v_fma(sum[r][v], scale, v_load(m->plus + (i + r) * m->plus_row + at));
-            v_store(m->c + (i + r) * m->c_row + at, c);
-        }
+        UNROLL for (int v = 0; v < W * VN; v++) v_store(m->c + (i + r) * m->c_row + j + v * VW, sum[r][v]);
 }
 
 INLINE void columns(const kn_matmul *m, int j, const int W)

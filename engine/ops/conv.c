@@ -49,8 +49,10 @@ static int window(const en_shape *w, int axis) { return w->rank == 4 ? w->dim[2 
 static geometry geometry_of(const en_node *n, const en_shape *x, const en_shape *w)
 {
     const en_attr *a = &n->attr;
-    geometry m = {x->dim[1], x->dim[2], x->dim[3], n->shape.dim[1], n->shape.dim[2], n->shape.dim[3], window(w, 0), window(w, 1),
-                  a->stride[0], a->stride[1], a->pad[0], a->pad[1], en_blocks(x->dim[1]), 0, 0, 0, x->layout == EN_PICTURE ? x->dim[1] : EN_LANES, en_image_floats(x), en_image_floats(&n->shape), {0}};
+    geometry m = {.c = x->dim[1], .h = x->dim[2], .w = x->dim[3], .o = n->shape.dim[1], .p = n->shape.dim[2], .q = n->shape.dim[3],
+                  .r = window(w, 0), .s = window(w, 1), .stride_h = a->stride[0], .stride_w = a->stride[1], .pad_h = a->pad[0], .pad_w = a->pad[1],
+                  .blocks = en_blocks(x->dim[1]), .stored = x->layout == EN_PICTURE ? x->dim[1] : EN_LANES,
+                  .x_image = en_image_floats(x), .y_image = en_image_floats(&n->shape)};
     m.depthwise = a->groups > 1 && a->groups == m.c && a->groups == m.o;
     int group = m.c / a->groups;
     if (m.depthwise || (m.c == m.o && (group == 4 || group == MAX_GROUP) && m.c % EN_LANES == 0 && m.r * m.s <= MAX_GROUP_TAPS)) m.group = group;
@@ -193,9 +195,10 @@ static void forward_band(void *arg, int job, int worker)
     }
     ptrdiff_t tap[MAX_TAPS], pixel = m->few ? m->few : EN_LANES;
     int taps = m->few ? m->r : m->form.taps, in_row = m->form.taps / taps; /* pixels under a row of the window are one tap, or one each */
-    for (int t = 0; t < taps; t++) tap[t] = m->few ? t * width * pixel : ((ptrdiff_t)(t / m->s) * width + t % m->s) * EN_LANES;
+    for (int t = 0; t < taps; t++) tap[t] = m->few ? (ptrdiff_t)t * width * pixel : ((ptrdiff_t)(t / m->s) * width + t % m->s) * EN_LANES;
     size_t panel = panels_floats(&m->form) / (size_t)m->form.panels, out = (size_t)m->p * (size_t)m->q * EN_LANES;
-    kn_gemm g = {.a_run = m->stride_h * width * pixel, .a_row = m->stride_w * pixel, .a_block = m->few ? EN_LANES : (ptrdiff_t)height * width * EN_LANES,
+    kn_gemm g = {.a_run = (ptrdiff_t)m->stride_h * width * pixel, .a_row = (ptrdiff_t)m->stride_w * pixel,
+                 .a_block = m->few ? EN_LANES : (ptrdiff_t)height * width * EN_LANES,
                  .tap = tap, .taps = taps, .depth = in_row * m->form.depth,
                  .b_panel = panel, .c_run = (ptrdiff_t)m->q * EN_LANES, .c_row = EN_LANES, .c_panel = (ptrdiff_t)out, .runs = rows, .rows = m->q};
     for (int o = first; o < last; o += g.panels) {
