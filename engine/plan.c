@@ -48,6 +48,8 @@ static int kept(const en_graph *g, en_ref x)
     return 0;
 }
 
+enum { FEW_WEIGHTS = 32 << 10 /* that stay in a cache from one image to the next, whatever they work on */ };
+
 /* Whether node n is to run image by image. */
 static int suits_one_image(const en_graph *g, const en_node *n)
 {
@@ -57,7 +59,7 @@ static int suits_one_image(const en_graph *g, const en_node *n)
         if (!in->key && (in->shape.layout == EN_PLAIN || in->shape.dim[0] != n->shape.dim[0])) return 0;
         *(in->key ? &weights : &activations) += in->floats;
     }
-    return weights <= activations / images;
+    return weights <= FEW_WEIGHTS || weights <= activations / images;
 }
 
 static void find_stretch(en_graph *g)

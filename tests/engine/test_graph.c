@@ -811,16 +811,16 @@ TEST(a_chain_without_a_tail_needs_the_memory_of_two_nodes)
     CHECK(bytes[1] >= (LENGTH + 1) * one);
 }
 
-/* A batch's first layers have more numbers than weights: they use the memory of one image in turn. `wide`: their first has more
- * weights than that. Returns the memory in images, and of images first .. first+images-1 the last one's output. */
-static size_t batch_of(en_params *p, int first, int images, int wide, float *last)
+/* A batch's first layers have more numbers than weights, or few weights: they use the memory of one image in turn. The first layer's window is
+ * window x window. Returns the memory in images, and of images first .. first+images-1 the last one's output. */
+static size_t batch_of(en_params *p, int first, int images, int window, float *last)
 {
     enum { C = 32, SIDE = 12, LENGTH = 6, IMAGE = C * SIDE * SIDE };
     en_graph *g = graph_new(p);
     en_ref x = en_input(g, en_nchw(images, C, SIDE, SIDE)), y = x;
     for (int i = 0; i < LENGTH; i++)
-        y = en_relu6(g, i || !wide ? en_conv2d(g, y, param(g, "narrow", "weight", 2, C, C, 0, 0), EN_NONE, (en_conv){0})
-                                   : en_conv2d(g, y, param(g, "wide", "weight", 4, C, C, 5, 5), EN_NONE, (en_conv){.pad = 2}));
+        y = en_relu6(g, i ? en_conv2d(g, y, param(g, "behind", "weight", 2, C, C, 0, 0), EN_NONE, (en_conv){0})
+                          : en_conv2d(g, y, param(g, "first", "weight", 4, C, C, window, window), EN_NONE, (en_conv){.pad = window / 2}));
     en_output(g, y);
     en_error e = {0};
     CHECK_OK(en_graph_finish(g, &(en_options){0}, &e), e);
@@ -840,14 +840,16 @@ static size_t batch_of(en_params *p, int first, int images, int wide, float *las
 TEST(a_batch_begins_image_by_image_in_the_memory_of_one)
 {
     static float batch[32 * 12 * 12], alone[32 * 12 * 12];
-    en_params *p = params_new();
-    for (int wide = 0; wide < 2; wide++) {
-        size_t images = batch_of(p, 0, 8, wide, batch);
-        batch_of(p, 7, 1, wide, alone);
+    for (int i = 0; i < 3; i++) {
+        static const int windows[] = {1, 5, 7};
+        int window = windows[i];
+        en_params *p = params_new();
+        size_t images = batch_of(p, 0, 8, window, batch);
+        batch_of(p, 7, 1, window, alone);
         CHECK(!memcmp(batch, alone, sizeof batch));
-        CHECK_MSG(wide ? images >= 24 : images >= 17 && images < 24, "%zu images", images); /* inputs, outputs, and one in between or all */
+        CHECK_MSG(window == 7 ? images >= 24 : images >= 17 && images < 24, "%zu images", images); /* inputs, outputs, and one in between or all */
+        en_params_free(p);
     }
-    en_params_free(p);
 }
 
 /* Builds and finishes the small network with the n-th allocation failing. */
