@@ -10,7 +10,7 @@
 #include "engine/build.h"
 #include "engine/ops/conv.h"
 
-extern const en_op en_op_conv2d, en_op_linear, en_op_batch_norm, en_op_add;
+extern const en_op en_op_conv2d, en_op_linear, en_op_batch_norm, en_op_add, en_op_scale_channels;
 
 static int consumers(const en_graph *g, en_ref x)
 {
@@ -19,6 +19,7 @@ static int consumers(const en_graph *g, en_ref x)
         if (g->node[i].absorbed) continue;
         for (int k = 0; k < g->node[i].inputs; k++) count += g->node[i].in[k] == x;
         count += g->node[i].residual == x;
+        count += g->node[i].gate == x;
     }
     return count;
 }
@@ -59,11 +60,24 @@ static void join(en_graph *g, en_node *n)
     f->absorbed = 1;
 }
 
+/* A 1 x 1 convolution behind squeeze-and-excitation multiplies each piece of its input by the gate on the way into its cache. */
+static void multiply_on_the_way(en_graph *g, en_node *n)
+{
+    en_node *f = &g->node[n->in[0]];
+    if (f->op != &en_op_scale_channels || !n->prepared || f->tail || f->cut || f->output || consumers(g, n->in[0]) != 1) return;
+    size_t floats = conv2d_gate(n, &f->shape, &g->node[n->in[1]].shape);
+    if (!floats) return;
+    n->gate = f->in[1];
+    n->in[0] = f->in[0];
+    n->worker_scratch = floats;
+    f->absorbed = 1;
+}
+
 static void fuse_node(en_graph *g, en_ref i)
 {
     en_node *n = &g->node[i];
     if (!n->op || n->tail) return;
-    if (n->op == &en_op_conv2d) join(g, n);
+    if (n->op == &en_op_conv2d) join(g, n), multiply_on_the_way(g, n);
     en_node *f = &g->node[n->in[0]];
     if (n->op == &en_op_batch_norm && n->prepared && can_absorb(g, n->in[0]) && !f->scale && f->residual < 0) {
         f->scale = n->prepared;

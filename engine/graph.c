@@ -62,7 +62,7 @@ static en_ref append(en_graph *g, const en_node *node)
     en_node *n = &g->node[g->nodes];
     *n = *node;
     n->floats = en_floats(&n->shape);
-    n->residual = n->before = EN_NONE;
+    n->residual = n->gate = n->before = EN_NONE;
     n->value = n->adjoint = EN_NO_MEMORY;
     char text[64];
     if (n->floats == 0) return en_graph_error(g, EN_E_ARG, "%s: no tensor can have the shape %s", n->op ? n->op->name : "input", en_shape_text(&n->shape, text)), EN_NONE;
@@ -304,7 +304,7 @@ char *en_graph_text(const en_graph *g)
         if (n->absorbed) continue;
         used += (size_t)snprintf(text + used, room - used, "%4d %-20.20s %-22s", i, n->op ? n->op->name : n->key ? "param" : "input", en_shape_text(&n->shape, shape));
         for (int k = 0; k < n->inputs; k++) used += (size_t)snprintf(text + used, room - used, " %d", n->in[k]);
-        used += (size_t)snprintf(text + used, room - used, "%s%s%s%s%s  %.60s\n", n->before >= 0 ? " +expand" : "", n->scale ? " +batch_norm" : "", n->residual >= 0 ? " +add" : "",
+        used += (size_t)snprintf(text + used, room - used, "%s%s%s%s%s%s  %.60s\n", n->before >= 0 ? " +expand" : "", n->gate >= 0 ? " +gate" : "", n->scale ? " +batch_norm" : "", n->residual >= 0 ? " +add" : "",
                                  n->act ? " +act" : "", n->tail ? " (tail)" : n->cut ? " (cut)" : "", n->name ? n->name : n->key ? n->key : "");
     }
     return text;

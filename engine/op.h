@@ -33,6 +33,7 @@ typedef struct en_call {
     float *y, *dy;
     const float *gy, *dgy;
     const float *residual;             /* what a fused op adds before it stores */
+    const float *gate;                 /* what a fused op multiplies the channels of its input by, [images][C]; or NULL */
     const en_node *before;             /* the node whose work a fused op does first, on the same input; or NULL */
     float *scratch, *worker_scratch;   /* as many floats as the shape rule asked for; the second once per worker */
     en_pool *pool;
@@ -81,12 +82,21 @@ struct en_node {
     const float *scale, *shift;
     en_ref residual;
     kn_act act;
+    en_ref gate;                        /* [N,C,1,1]: multiplies the channels of the first input when it is read */
     en_ref before;                      /* the 1 x 1 convolution that makes this depthwise one's input, some rows at a time */
     size_t value, adjoint;              /* offsets into the graph's memory; NO_MEMORY if none */
     en_ref last_use;
 };
 
 #define EN_NO_MEMORY ((size_t)-1)
+
+/* Writes zeros into the padding of the images that a call is about; y is laid out like its output. */
+static inline void en_clear_output(const en_call *c, float *y)
+{
+    en_shape s = c->node->shape;
+    s.dim[0] = c->images;
+    en_clear_padding(&s, y);
+}
 
 /* Floats of the images that a call is about. */
 static inline size_t en_call_floats(const en_call *c) { return (size_t)c->images * en_image_floats(&c->node->shape); }

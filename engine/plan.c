@@ -35,6 +35,7 @@ static void find_last_uses(en_graph *g)
         for (int k = 0; k < n->inputs; k++)
             g->node[n->in[k]].last_use = i;
         if (n->residual >= 0) g->node[n->residual].last_use = i;
+        if (n->gate >= 0) g->node[n->gate].last_use = i;
     }
 }
 

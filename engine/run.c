@@ -37,6 +37,7 @@ static en_call begin(en_graph *g, const en_node *n, int image, int images)
                  .exact = g->exact};
     c.images = c.biased = images;
     c.y = image_at(g, n, image);
+    if (n->gate >= 0) c.gate = image_at(g, &g->node[n->gate], image);
     if (n->before >= 0) c.before = &g->node[n->before];
     if (n->residual >= 0) c.residual = image_at(g, &g->node[n->residual], image);
     for (int k = 0; k < n->inputs; k++) {

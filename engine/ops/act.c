@@ -54,7 +54,7 @@ static void tangent_of_gradient(const en_call *c, size_t at, size_t n)
 static void act_fwd(const en_call *c)
 {
     over_pieces(c, value);
-    if (c->node->op->act == KN_SIGMOID) en_clear_padding(&c->node->shape, c->y); /* it makes something of nothing */
+    if (c->node->op->act == KN_SIGMOID) en_clear_output(c, c->y); /* it makes something of nothing */
 }
 static void act_jvp(const en_call *c) { over_pieces(c, tangent); }
 static void act_vjp(const en_call *c) { over_pieces(c, gradient); }

@@ -354,13 +354,13 @@ static void over_windows(const en_call *c, void (*run)(const attention_job *, co
 static void attention_fwd(const en_call *c)
 {
     over_windows(c, fwd, 0);
-    en_clear_padding(&c->node->shape, c->y);
+    en_clear_output(c, c->y);
 }
 
 static void attention_jvp(const en_call *c)
 {
     over_windows(c, jvp, 0);
-    en_clear_padding(&c->node->shape, c->dy);
+    en_clear_output(c, c->dy);
 }
 
 static void attention_vjp(const en_call *c) { over_windows(c, vjp, c->gx[BIAS] != NULL); }

@@ -115,7 +115,7 @@ typedef struct forward_job {
     const en_call *call;
     const float *x, *packed, *bias;
     float *y;
-    const float *residual;
+    const float *residual, *gate;
     int bands, rows, chunks;
     int ready[EN_MAX_THREADS]; /* the band that a worker has a copy of, or -1 */
 } forward_job;
@@ -156,6 +156,16 @@ static void copy_band(const geometry *m, const float *x, int p0, int rows, int b
         }
 }
 
+/* The same of rows without a border, channels multiplied by the gate. */
+static void copy_gated(const forward_job *j, int image, const float *x, int p0, int rows, float *band)
+{
+    const geometry *m = j->m;
+    size_t pixels = (size_t)rows * (size_t)m->w, map = (size_t)m->h * (size_t)m->w * EN_LANES;
+    for (size_t b = 0; b < (size_t)m->blocks; b++)
+        j->call->kernels->affine(pixels, j->gate + ((size_t)image * (size_t)m->blocks + b) * EN_LANES, NULL,
+                                 x + b * map + (size_t)p0 * (size_t)m->w * EN_LANES, band + b * pixels * EN_LANES);
+}
+
 /* The same of a picture, [height][width][few]: the pixels under a row of the window are neighbours, so that the product has long rows. */
 static void copy_picture(const geometry *m, const float *x, int p0, int rows, float *band)
 {
@@ -181,11 +191,13 @@ static void forward_band(void *arg, int job, int worker)
     int last = first + each < m->form.panels ? first + each : m->form.panels;
     int width = m->w, height = m->h;
     const float *a = j->x + (size_t)image * m->x_image;
-    if (is_copied(m)) {
+    if (is_copied(m) || j->gate) {
         float *copy = j->call->worker_scratch + (size_t)worker * j->call->node->worker_scratch;
         int dense = m->form.groups == 1, lo = panel_lo(&m->form, first), hi = panel_lo(&m->form, last - 1) + m->form.depth;
-        if (m->few && j->ready[worker] != job / j->chunks) copy_picture(m, a, p0, rows, copy);
-        else if (!dense || j->ready[worker] != job / j->chunks) copy_band(m, a, p0, rows, lo / EN_LANES, dense ? m->blocks : en_blocks(hi), copy);
+        int there = dense && j->ready[worker] == job / j->chunks;
+        if (!there && j->gate) copy_gated(j, image, a, p0, rows, copy);
+        else if (!there && m->few) copy_picture(m, a, p0, rows, copy);
+        else if (!there) copy_band(m, a, p0, rows, lo / EN_LANES, dense ? m->blocks : en_blocks(hi), copy);
         j->ready[worker] = job / j->chunks;
         a = copy;
         width = (m->q - 1) * m->stride_w + m->s;
@@ -270,6 +282,14 @@ static int join_bands(const geometry *m)
     return bands < m->p ? bands : m->p;
 }
 
+size_t conv2d_gate(const en_node *n, const en_shape *x, const en_shape *w)
+{
+    geometry m = geometry_of(n, x, w);
+    if (m.r * m.s != 1 || m.stride_h * m.stride_w != 1 || m.pad_h + m.pad_w || m.form.groups != 1 || m.few) return 0;
+    flatten_pixels(&m);
+    return band_floats(&m);
+}
+
 size_t conv2d_join(const en_node *expand, const en_shape *x, const en_shape *expand_w, const en_node *depthwise, const en_shape *w)
 {
     geometry e = geometry_of(expand, x, expand_w), m = geometry_of(depthwise, &expand->shape, w);
@@ -348,7 +368,7 @@ static void convolve_winograd(const forward_job *j)
 static void convolve(const en_call *c, const float *x, const float *weights, const float *bias, const float *residual, float *y)
 {
     geometry m = geometry_of(c->node, c->before ? &c->before->shape : c->in[0], c->in[1]);
-    forward_job j = {.m = &m, .call = c, .x = x, .packed = packed_weights(c, &m, weights), .bias = bias, .y = y, .residual = residual};
+    forward_job j = {.m = &m, .call = c, .x = x, .packed = packed_weights(c, &m, weights), .bias = bias, .y = y, .residual = residual, .gate = c->gate};
     if (c->before) {
         j.bands = join_bands(&m);
         j.chunks = (m.blocks + JOIN_PANELS - 1) / JOIN_PANELS;
@@ -547,7 +567,7 @@ static void conv2d_fwd(const en_call *c)
 {
     const en_node *n = c->node;
     convolve(c, c->x[0], c->x[1], n->inputs > 2 ? c->x[2] : NULL, c->residual, c->y);
-    if (n->act == KN_SIGMOID) en_clear_padding(&n->shape, c->y); /* it makes something of nothing */
+    if (n->act == KN_SIGMOID) en_clear_output(c, c->y); /* it makes something of nothing */
 }
 
 static void conv2d_jvp(const en_call *c)

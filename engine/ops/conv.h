@@ -9,4 +9,7 @@
  * would make of x. 0: it cannot, because they are no such pair, or need not, because all of it stays in a cache. */
 size_t conv2d_join(const en_node *expand, const en_shape *x, const en_shape *expand_w, const en_node *depthwise, const en_shape *w);
 
+/* Floats of worker scratch with which `n`, with weights of shape w, can multiply its input's channels by a gate while it reads them. 0: it cannot. */
+size_t conv2d_gate(const en_node *n, const en_shape *x, const en_shape *w);
+
 #endif

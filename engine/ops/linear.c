@@ -80,7 +80,7 @@ static void bias_gradient(const en_call *c, const float *gy, float *gb)
 static void linear_fwd(const en_call *c)
 {
     multiply(c, c->x[0], c->x[1], c->node->inputs > 2 ? c->x[2] : NULL, 0, c->y);
-    if (c->node->act == KN_SIGMOID) en_clear_padding(&c->node->shape, c->y); /* it makes something of nothing */
+    if (c->node->act == KN_SIGMOID) en_clear_output(c, c->y); /* it makes something of nothing */
 }
 
 static void linear_jvp(const en_call *c)

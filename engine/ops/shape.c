@@ -84,10 +84,8 @@ static void merge_back(void *call, int job, int worker) { (void)worker, merge_bl
 static void patch_merge_fwd(const en_call *c)
 {
     en_call call = *c;
-    en_shape all = c->node->shape;
-    en_parallel(c->pool, c->images * en_blocks(all.dim[1]), merge_forth, &call);
-    all.dim[0] = c->images;
-    en_clear_padding(&all, c->y);
+    en_parallel(c->pool, c->images * en_blocks(c->node->shape.dim[1]), merge_forth, &call);
+    en_clear_output(c, c->y);
 }
 
 static void patch_merge_vjp(const en_call *c)

@@ -404,6 +404,56 @@ TEST(a_depthwise_convolution_that_makes_its_input_itself_changes_no_bit)
     en_pool_free(pool);
 }
 
+/* Squeeze-and-excitation and the convolution behind it; the output for the caller to free. */
+static float *gated(const char *isa, int c, int side, int window, int no_fuse, en_pool *pool, int fused, size_t *count)
+{
+    en_graph *g;
+    en_error e = {0};
+    en_params *p = params_new();
+    CHECK_OK(en_graph_new(p, &g, &e), e);
+    en_ref x = en_input(g, en_nchw(IMAGES, c, side, side)), h = en_silu(g, x);
+    en_ref s = en_sigmoid(g, en_conv2d(g, en_global_avg_pool(g, h), param(g, "squeeze", "weight", 4, c, c, 1, 1), param(g, "squeeze", "bias", 1, c, 0, 0, 0), (en_conv){0}));
+    en_ref y = en_add(g, conv_bn(g, "project", en_scale_channels(g, h, s), c, c, window, (en_conv){.pad = window / 2}), h);
+    en_output(g, y);
+    CHECK_OK(en_graph_finish(g, &(en_options){.isa = isa, .no_fuse = no_fuse, .pool = pool}, &e), e);
+    t_poison(g);
+    char *text = en_graph_text(g);
+    CHECK(text != NULL && lines_with(text, "conv2d", " +gate +batch_norm +add") == fused);
+    free(text);
+    static float numbers[IMAGES * 100 * 40 * 40];
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) numbers[i] = (float)(i % 37) / 18 - 1;
+    float *out = malloc((*count = en_count(en_shape_of(g, y))) * sizeof *out);
+    en_store(en_shape_of(g, x), numbers, en_value(g, x));
+    en_forward(g, -1, NULL);
+    CHECK(out != NULL);
+    en_load(en_shape_of(g, y), en_value(g, y), out);
+    en_graph_free(g);
+    en_params_free(p);
+    return out;
+}
+
+TEST(a_gate_on_the_way_into_a_convolution_changes_no_bit)
+{
+    static const int channels[] = {20, 33, 100}, sides[] = {9, 30, 40};
+    en_pool *pool;
+    en_error e = {0};
+    CHECK_OK(en_pool_new(3, &pool, &e), e);
+    int usable;
+    const kn_table *table;
+    for (int i = 0; (table = en_isa(i, &usable)); i++)
+        for (int k = 0; k < 3 && usable; k++) {
+            size_t count;
+            float *fused = gated(table->name, channels[k], sides[k], 1, 0, k % 2 ? pool : NULL, 1, &count);
+            float *apart = gated(table->name, channels[k], sides[k], 1, 1, NULL, 0, &count);
+            CHECK_MSG(!memcmp(fused, apart, count * sizeof *fused), "%s, case %d", table->name, k);
+            free(fused);
+            free(apart);
+        }
+    size_t count;
+    free(gated(NULL, 20, 9, 3, 0, NULL, 0, &count)); /* windows read more than once */
+    en_pool_free(pool);
+}
+
 /* Also that memory is shared rightly: where every node is in a tail, nothing is. */
 TEST(other_cuts_in_the_graph_change_no_bit)
 {
