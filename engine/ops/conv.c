@@ -8,7 +8,6 @@
  * other arguments. One channel per group (depthwise), and 4 or 8, have a kernel of their own; many a 3 x 3 window multiplies less (winograd.h). */
 #include "engine/ops/conv.h"
 #include "engine/ops.h"
-#include "engine/ops/panels.h"
 #include "engine/ops/winograd.h"
 
 #include "engine/memory.h"
@@ -33,23 +32,13 @@ enum {
     MAX_PAD = 1 << 16
 };
 
-typedef struct geometry {
-    int c, h, w, o, p, q, r, s, stride_h, stride_w, pad_h, pad_w;
-    int blocks, depthwise;
-    int group;              /* channels per group where a block's outputs read that block alone and there is a kernel for it; otherwise 0 */
-    int few;                /* channels of a picture, which has no padding when it is read: [h][w][few]; otherwise 0 */
-    int stored;             /* floats from one pixel of the input to the next, in a channel block */
-    size_t x_image, y_image; /* floats */
-    panel_form form;
-} geometry;
-
 /* Height and width of the window; weights of a linear layer, [O,C], are those of a 1 x 1 convolution. */
 static int window(const en_shape *w, int axis) { return w->rank == 4 ? w->dim[2 + axis] : 1; }
 
-static geometry geometry_of(const en_node *n, const en_shape *x, const en_shape *w)
+conv_geometry conv_geometry_of(const en_node *n, const en_shape *x, const en_shape *w)
 {
     const en_attr *a = &n->attr;
-    geometry m = {.c = x->dim[1], .h = x->dim[2], .w = x->dim[3], .o = n->shape.dim[1], .p = n->shape.dim[2], .q = n->shape.dim[3],
+    conv_geometry m = {.c = x->dim[1], .h = x->dim[2], .w = x->dim[3], .o = n->shape.dim[1], .p = n->shape.dim[2], .q = n->shape.dim[3],
                   .r = window(w, 0), .s = window(w, 1), .stride_h = a->stride[0], .stride_w = a->stride[1], .pad_h = a->pad[0], .pad_w = a->pad[1],
                   .blocks = en_blocks(x->dim[1]), .stored = x->layout == EN_PICTURE ? x->dim[1] : EN_LANES,
                   .x_image = en_image_floats(x), .y_image = en_image_floats(&n->shape)};
@@ -62,23 +51,23 @@ static geometry geometry_of(const en_node *n, const en_shape *x, const en_shape 
 }
 
 /* Depthwise weights are [C/16][taps][16]. */
-static size_t packed_floats(const geometry *m)
+static size_t packed_floats(const conv_geometry *m)
 {
     return m->depthwise ? (size_t)m->blocks * (size_t)(m->r * m->s) * EN_LANES : panels_floats(&m->form);
 }
 
 /* Bands or pieces of an image that make JOBS jobs, if each is split by output channels as far as that goes. */
-static int bands_wanted(const geometry *m)
+static int bands_wanted(const conv_geometry *m)
 {
     int chunks = (m->form.panels + CHUNK - 1) / CHUNK;
     return (JOBS + chunks - 1) / chunks;
 }
 
 /* Floats of a row of padded input. */
-static size_t row_floats(const geometry *m) { return (size_t)(m->few ? m->few : m->blocks * EN_LANES) * (size_t)((m->q - 1) * m->stride_w + m->s); }
+static size_t row_floats(const conv_geometry *m) { return (size_t)(m->few ? m->few : m->blocks * EN_LANES) * (size_t)((m->q - 1) * m->stride_w + m->s); }
 
 /* Rows of output that one job computes, and the padded input that they read. */
-static int band_rows(const geometry *m)
+static int band_rows(const conv_geometry *m)
 {
     size_t row = row_floats(m);
     int rows = ((int)(BAND_FLOATS / row) - m->r) / m->stride_h + 1, most = (m->p + bands_wanted(m) - 1) / bands_wanted(m);
@@ -87,16 +76,16 @@ static int band_rows(const geometry *m)
     return rows < 1 ? 1 : rows > m->p ? m->p : rows;
 }
 
-static size_t band_floats(const geometry *m)
+static size_t band_floats(const conv_geometry *m)
 {
     return row_floats(m) * (size_t)((band_rows(m) - 1) * m->stride_h + m->r);
 }
 
 /* Whether the product reads a copy: with padding around, or without padding in it. */
-static int is_copied(const geometry *m) { return m->pad_h || m->pad_w || (m->few && m->stored != m->few); }
+static int is_copied(const conv_geometry *m) { return m->pad_h || m->pad_w || (m->few && m->stored != m->few); }
 
 /* A 1 x 1 convolution at stride 1 sees no rows, only pixels: make equal pieces of them that fit a band. */
-static void flatten_pixels(geometry *m)
+static void flatten_pixels(conv_geometry *m)
 {
     if (m->r != 1 || m->s != 1 || m->pad_h || m->pad_w || m->stride_h != 1 || m->stride_w != 1) return;
     int pixels = m->h * m->w, pieces = (int)((size_t)pixels * (size_t)m->blocks * EN_LANES / BAND_FLOATS) + 1;
@@ -111,7 +100,7 @@ static void flatten_pixels(geometry *m)
 /* ---- y = B(x, w) + b ---- */
 
 typedef struct forward_job {
-    const geometry *m;
+    const conv_geometry *m;
     const en_call *call;
     const float *x, *packed, *bias;
     float *y;
@@ -138,7 +127,7 @@ static kn_epilogue from_channel(kn_epilogue e, int o)
 }
 
 /* Copies the rows of the padded input that output rows p0 .. p0+rows-1 read: [C/16][height][width][16], of which channel blocks b0 .. b1-1. */
-static void copy_band(const geometry *m, const float *x, int p0, int rows, int b0, int b1, float *band)
+static void copy_band(const conv_geometry *m, const float *x, int p0, int rows, int b0, int b1, float *band)
 {
     int height = (rows - 1) * m->stride_h + m->r, width = (m->q - 1) * m->stride_w + m->s;
     int left = m->pad_w < width ? m->pad_w : width, inside = m->w < width - left ? m->w : width - left;
@@ -159,7 +148,7 @@ static void copy_band(const geometry *m, const float *x, int p0, int rows, int b
 /* The same of rows without a border, channels multiplied by the gate. */
 static void copy_gated(const forward_job *j, int image, const float *x, int p0, int rows, float *band)
 {
-    const geometry *m = j->m;
+    const conv_geometry *m = j->m;
     size_t pixels = (size_t)rows * (size_t)m->w, map = (size_t)m->h * (size_t)m->w * EN_LANES;
     for (size_t b = 0; b < (size_t)m->blocks; b++)
         j->call->kernels->affine(pixels, j->gate + ((size_t)image * (size_t)m->blocks + b) * EN_LANES, NULL,
@@ -167,7 +156,7 @@ static void copy_gated(const forward_job *j, int image, const float *x, int p0, 
 }
 
 /* The same of a picture, [height][width][few]: the pixels under a row of the window are neighbours, so that the product has long rows. */
-static void copy_picture(const geometry *m, const float *x, int p0, int rows, float *band)
+static void copy_picture(const conv_geometry *m, const float *x, int p0, int rows, float *band)
 {
     int height = (rows - 1) * m->stride_h + m->r, width = (m->q - 1) * m->stride_w + m->s, few = m->few;
     memset(band, 0, (size_t)height * (size_t)width * (size_t)few * sizeof *band);
@@ -184,7 +173,7 @@ static void copy_picture(const geometry *m, const float *x, int p0, int rows, fl
 static void forward_band(void *arg, int job, int worker)
 {
     forward_job *j = arg;
-    const geometry *m = j->m;
+    const conv_geometry *m = j->m;
     int chunk = job % j->chunks, band = job / j->chunks % j->bands, image = job / j->chunks / j->bands;
     int p0 = band * j->rows, rows = m->p - p0 < j->rows ? m->p - p0 : j->rows;
     int each = (m->form.panels + j->chunks - 1) / j->chunks, first = chunk * each;
@@ -226,7 +215,7 @@ static void forward_band(void *arg, int job, int worker)
 }
 
 /* Small groups: what the kernel wants of a panel, [group][taps][16], without the zeros where an output does not read a channel. */
-static void group_weights(const geometry *m, const float *panel, float *out)
+static void group_weights(const conv_geometry *m, const float *panel, float *out)
 {
     int taps = m->r * m->s;
     for (int c = 0; c < m->group; c++)
@@ -237,7 +226,7 @@ static void group_weights(const geometry *m, const float *panel, float *out)
 /* Rows p0 .. p-1 of one channel block. `weights` is room for those of small groups. */
 static kn_depthwise block_of(const forward_job *j, int image, int block, int p0, int p, float *weights)
 {
-    const geometry *m = j->m;
+    const conv_geometry *m = j->m;
     int taps = m->r * m->s;
     size_t at = ((size_t)image * (size_t)m->blocks + (size_t)block) * (size_t)m->p * (size_t)m->q * EN_LANES;
     kn_depthwise d = {.x = j->x + ((size_t)image * (size_t)m->blocks + (size_t)block) * (size_t)m->h * (size_t)m->w * EN_LANES, .weights = weights,
@@ -255,7 +244,7 @@ static void forward_block(void *arg, int job, int worker)
 {
     (void)worker;
     const forward_job *j = arg;
-    const geometry *m = j->m;
+    const conv_geometry *m = j->m;
     int block = job % m->blocks, band = job / m->blocks % j->bands, image = job / m->blocks / j->bands;
     float weights[MAX_GROUP * MAX_GROUP_TAPS * EN_LANES];
     kn_depthwise d = block_of(j, image, block, m->p * band / j->bands, m->p * (band + 1) / j->bands, weights);
@@ -265,7 +254,7 @@ static void forward_block(void *arg, int job, int worker)
 /* ---- a depthwise convolution that makes its input itself ---- */
 
 /* Rows of the input that band number `band` reads: from .. to-1. */
-static void rows_read(const geometry *m, int band, int bands, int *from, int *to)
+static void rows_read(const conv_geometry *m, int band, int bands, int *from, int *to)
 {
     *from = m->p * band / bands * m->stride_h - m->pad_h;
     *to = (m->p * (band + 1) / bands - 1) * m->stride_h - m->pad_h + m->r;
@@ -274,7 +263,7 @@ static void rows_read(const geometry *m, int band, int bands, int *from, int *to
 }
 
 /* Bands of which JOIN_PANELS blocks stay in the second-level cache, and enough of them. */
-static int join_bands(const geometry *m)
+static int join_bands(const conv_geometry *m)
 {
     int rows = (JOIN_FLOATS / (JOIN_PANELS * m->w * EN_LANES) - m->r) / m->stride_h + 1, chunks = (m->blocks + JOIN_PANELS - 1) / JOIN_PANELS;
     int bands = rows < 1 ? m->p : (m->p + rows - 1) / rows, wanted = (JOIN_JOBS + chunks - 1) / chunks;
@@ -284,7 +273,7 @@ static int join_bands(const geometry *m)
 
 size_t conv2d_gate(const en_node *n, const en_shape *x, const en_shape *w)
 {
-    geometry m = geometry_of(n, x, w);
+    conv_geometry m = conv_geometry_of(n, x, w);
     if (m.r * m.s != 1 || m.stride_h * m.stride_w != 1 || m.pad_h + m.pad_w || m.form.groups != 1 || m.few) return 0;
     flatten_pixels(&m);
     return band_floats(&m);
@@ -292,7 +281,7 @@ size_t conv2d_gate(const en_node *n, const en_shape *x, const en_shape *w)
 
 size_t conv2d_join(const en_node *expand, const en_shape *x, const en_shape *expand_w, const en_node *depthwise, const en_shape *w)
 {
-    geometry e = geometry_of(expand, x, expand_w), m = geometry_of(depthwise, &expand->shape, w);
+    conv_geometry e = conv_geometry_of(expand, x, expand_w), m = conv_geometry_of(depthwise, &expand->shape, w);
     int one = e.r * e.s == 1 && e.stride_h * e.stride_w == 1 && e.pad_h + e.pad_w == 0 && e.form.groups == 1 && !e.few && expand->inputs == 2;
     if (!one || !m.depthwise || m.x_image < JOIN_FLOATS) return 0;
     int bands = join_bands(&m), most = 0;
@@ -307,7 +296,7 @@ size_t conv2d_join(const en_node *expand, const en_shape *x, const en_shape *exp
 static void forward_joined(void *arg, int job, int worker)
 {
     const forward_job *j = arg;
-    const geometry *m = j->m;
+    const conv_geometry *m = j->m;
     const en_call *c = j->call;
     static const ptrdiff_t tap = 0;
     int first = job % j->chunks * JOIN_PANELS, band = job / j->chunks % j->bands, image = job / j->chunks / j->bands, from, to;
@@ -333,7 +322,7 @@ static void forward_joined(void *arg, int job, int worker)
     }
 }
 
-static void pack_depthwise(const geometry *m, const float *weights, float *out)
+static void pack_depthwise(const conv_geometry *m, const float *weights, float *out)
 {
     int taps = m->r * m->s;
     memset(out, 0, packed_floats(m) * sizeof *out);
@@ -341,7 +330,7 @@ static void pack_depthwise(const geometry *m, const float *weights, float *out)
         for (int t = 0; t < taps; t++) out[(c / EN_LANES * taps + t) * EN_LANES + c % EN_LANES] = weights[c * taps + t];
 }
 
-static const float *packed_weights(const en_call *c, const geometry *m, const float *weights)
+const float *conv_weights(const en_call *c, const conv_geometry *m, const float *weights)
 {
     if (!m->depthwise) return panels_of(c, &m->form, weights);
     if (c->node->prepared) return c->node->prepared;
@@ -349,14 +338,14 @@ static const float *packed_weights(const en_call *c, const geometry *m, const fl
     return c->scratch;
 }
 
-static int is_winograd(const geometry *m)
+static int is_winograd(const conv_geometry *m)
 {
     return m->r == 3 && m->s == 3 && m->stride_h == 1 && m->stride_w == 1 && m->form.groups == 1 && winograd_suits(m->c, m->o, m->p, m->q);
 }
 
 static void convolve_winograd(const forward_job *j)
 {
-    const geometry *m = j->m;
+    const conv_geometry *m = j->m;
     winograd g = {.call = j->call, .c = m->c, .h = m->h, .w = m->w, .o = m->o, .p = m->p, .q = m->q, .pad_h = m->pad_h, .pad_w = m->pad_w, .x = j->x,
                   .packed = j->packed, .y = j->y, .epilogue = epilogue_of(j, 0)};
     g.epilogue.bias = j->bias;
@@ -367,8 +356,8 @@ static void convolve_winograd(const forward_job *j)
 /* y = B(x, w) + bias, plus the residual if there is one. */
 static void convolve(const en_call *c, const float *x, const float *weights, const float *bias, const float *residual, float *y)
 {
-    geometry m = geometry_of(c->node, c->before ? &c->before->shape : c->in[0], c->in[1]);
-    forward_job j = {.m = &m, .call = c, .x = x, .packed = packed_weights(c, &m, weights), .bias = bias, .y = y, .residual = residual, .gate = c->gate};
+    conv_geometry m = conv_geometry_of(c->node, c->before ? &c->before->shape : c->in[0], c->in[1]);
+    forward_job j = {.m = &m, .call = c, .x = x, .packed = conv_weights(c, &m, weights), .bias = bias, .y = y, .residual = residual, .gate = c->gate};
     if (c->before) {
         j.bands = join_bands(&m);
         j.chunks = (m.blocks + JOIN_PANELS - 1) / JOIN_PANELS;
@@ -396,171 +385,6 @@ static void convolve(const en_call *c, const float *x, const float *weights, con
     en_parallel(c->pool, c->images * j.bands * j.chunks, forward_band, &j);
 }
 
-/* ---- gx += B'(w) gy ---- */
-
-typedef struct backward_job {
-    const geometry *m;
-    const en_call *call;
-    const float *gy, *packed;
-    float *gx;
-    int pieces; /* groups of KN_T_DEPTH channels */
-} backward_job;
-
-/* The window positions q for which tap s falls inside the picture: from .. to-1. */
-static void inside(int tap, int stride, int pad, int size, int out, int *from, int *to)
-{
-    *from = tap >= pad ? 0 : (pad - tap + stride - 1) / stride;
-    *to = size + pad - tap <= 0 ? 0 : (size + pad - tap - 1) / stride + 1;
-    if (*to > out) *to = out;
-}
-
-/* Channels c0 .. c0+depth-1 of one image receive what panels `first`.. give them through tap (r, s). */
-static void backward_tap(const backward_job *j, int image, int r, int s, int c0, int depth, int first, int panels)
-{
-    const geometry *m = j->m;
-    int p0, p1, q0, q1, lo = panel_lo(&m->form, first);
-    inside(r, m->stride_h, m->pad_h, m->h, m->p, &p0, &p1);
-    inside(s, m->stride_w, m->pad_w, m->w, m->q, &q0, &q1);
-    size_t panel = panels_floats(&m->form) / (size_t)m->form.panels;
-    kn_gemm_t g = {.gy_row = EN_LANES, .gy_panel = (ptrdiff_t)m->p * m->q * EN_LANES,
-                   .b = j->packed + (size_t)first * panel + ((size_t)(r * m->s + s) * (size_t)m->form.depth + (size_t)(c0 - lo)) * EN_LANES,
-                   .b_panel = panel, .panels = panels, .depth = depth, .rows = q1 - q0,
-                   .gx_row = (ptrdiff_t)m->stride_w * EN_LANES, .gx_block = (ptrdiff_t)m->h * m->w * EN_LANES};
-    for (int p = p0; p < p1 && q0 < q1; p++) {
-        int y = p * m->stride_h + r - m->pad_h, x = q0 * m->stride_w + s - m->pad_w;
-        g.gy = j->gy + (size_t)image * m->y_image + (size_t)first * (size_t)g.gy_panel + ((size_t)p * (size_t)m->q + (size_t)q0) * EN_LANES;
-        g.gx = j->gx + (size_t)image * m->x_image + (size_t)(c0 / EN_LANES) * (size_t)g.gx_block + ((size_t)y * (size_t)m->w + (size_t)x) * EN_LANES;
-        j->call->kernels->gemm_t(&g);
-    }
-}
-
-static void backward_channels(void *arg, int job, int worker)
-{
-    (void)worker;
-    const backward_job *j = arg;
-    const panel_form *f = &j->m->form;
-    int image = job / j->pieces, c0 = job % j->pieces * KN_T_DEPTH;
-    int c1 = c0 + KN_T_DEPTH < j->m->c ? c0 + KN_T_DEPTH : j->m->c;
-    for (int r = 0; r < j->m->r; r++)
-        for (int s = 0; s < j->m->s; s++) {
-            if (f->groups == 1) backward_tap(j, image, r, s, c0, c1 - c0, 0, f->panels);
-            for (int p = 0; f->groups > 1 && p < f->panels; p++) {
-                int lo = panel_lo(f, p), from = lo > c0 ? lo : c0, to = lo + f->depth < c1 ? lo + f->depth : c1;
-                if (from < to) backward_tap(j, image, r, s, from, to - from, p, 1);
-            }
-        }
-}
-
-static void backward_depthwise(void *arg, int job, int worker)
-{
-    (void)worker;
-    const backward_job *j = arg;
-    const geometry *m = j->m;
-    int block = job % m->blocks, image = job / m->blocks, p0, p1, q0, q1;
-    const float *gy = j->gy + (size_t)image * m->y_image + (size_t)block * (size_t)(m->p * m->q) * EN_LANES;
-    float *gx = j->gx + (size_t)image * m->x_image + (size_t)block * (size_t)(m->h * m->w) * EN_LANES;
-    for (int r = 0; r < m->r; r++)
-        for (int s = 0; s < m->s; s++) {
-            const float *w = j->packed + ((size_t)block * (size_t)(m->r * m->s) + (size_t)(r * m->s + s)) * EN_LANES;
-            inside(r, m->stride_h, m->pad_h, m->h, m->p, &p0, &p1);
-            inside(s, m->stride_w, m->pad_w, m->w, m->q, &q0, &q1);
-            for (int p = p0; p < p1; p++)
-                for (int q = q0; q < q1; q++) {
-                    ptrdiff_t at = (ptrdiff_t)(p * m->stride_h + r - m->pad_h) * m->w + q * m->stride_w + s - m->pad_w;
-                    for (int i = 0; i < EN_LANES; i++) gx[at * EN_LANES + i] += w[i] * gy[((ptrdiff_t)p * m->q + q) * EN_LANES + i];
-                }
-        }
-}
-
-/* A window of one pixel at stride 1, and pixels enough: the panels are turned over, 64 channels at a time, and the forward product does the rest. */
-enum { TURN_LEAST = 16, TURN_ROWS = 256 };
-
-static int turns_over(const geometry *m)
-{
-    return m->form.groups == 1 && m->r * m->s == 1 && m->stride_h * m->stride_w == 1 && m->pad_h + m->pad_w == 0 && m->p * m->q >= TURN_LEAST;
-}
-
-static size_t turned_floats(const geometry *m) { return KN_T_DEPTH * ((size_t)m->form.panels * EN_LANES + TURN_ROWS); }
-
-static void backward_turned(void *arg, int piece, int worker)
-{
-    const backward_job *j = arg;
-    const geometry *m = j->m;
-    static const ptrdiff_t tap = 0;
-    int c0 = piece * KN_T_DEPTH, depth = m->c - c0 < KN_T_DEPTH ? m->c - c0 : KN_T_DEPTH, blocks = en_blocks(depth), pixels = m->p * m->q;
-    size_t line = (size_t)m->form.panels * EN_LANES * EN_LANES;
-    float *turned = j->call->worker_scratch + (size_t)worker * j->call->node->worker_scratch, *product = turned + KN_T_DEPTH / EN_LANES * line;
-    for (int p = 0; p < m->form.panels; p++)
-        for (int b = 0; b < blocks; b++)
-            j->call->kernels->transpose(depth - b * EN_LANES < EN_LANES ? depth - b * EN_LANES : EN_LANES, EN_LANES,
-                                        j->packed + ((size_t)p * (size_t)m->form.depth + (size_t)(c0 + b * EN_LANES)) * EN_LANES, EN_LANES,
-                                        turned + (size_t)b * line + (size_t)p * EN_LANES * EN_LANES, EN_LANES);
-    kn_gemm g = {.a_row = EN_LANES, .a_block = (ptrdiff_t)pixels * EN_LANES, .tap = &tap, .taps = 1, .depth = m->o, .b = turned, .b_panel = line,
-                 .c = product, .c_row = EN_LANES, .c_panel = TURN_ROWS * EN_LANES, .runs = 1, .panels = blocks};
-    for (int image = 0; image < j->call->images; image++)
-        for (int first = 0; first < pixels; first += TURN_ROWS) {
-            g.a = j->gy + (size_t)image * m->y_image + (size_t)first * EN_LANES;
-            g.rows = pixels - first < TURN_ROWS ? pixels - first : TURN_ROWS;
-            j->call->kernels->gemm(&g);
-            for (int b = 0; b < blocks; b++) {
-                float *gx = j->gx + (size_t)image * m->x_image + ((size_t)(c0 / EN_LANES + b) * (size_t)pixels + (size_t)first) * EN_LANES;
-                for (int i = 0; i < g.rows * EN_LANES; i++) gx[i] += product[b * TURN_ROWS * EN_LANES + i];
-            }
-        }
-}
-
-static void convolve_back(const en_call *c, const float *gy, const float *weights, float *gx)
-{
-    geometry m = geometry_of(c->node, c->in[0], c->in[1]);
-    backward_job j = {&m, c, gy, packed_weights(c, &m, weights), gx, (m.c + KN_T_DEPTH - 1) / KN_T_DEPTH};
-    if (m.depthwise)
-        en_parallel(c->pool, c->images * m.blocks, backward_depthwise, &j);
-    else if (turns_over(&m))
-        en_parallel(c->pool, j.pieces, backward_turned, &j);
-    else
-        en_parallel(c->pool, c->images * j.pieces, backward_channels, &j);
-}
-
-/* ---- gw += B'(x) gy, gb += sum of gy: plain loops in double, for training and tests ---- */
-
-static double weight_sum(const en_call *c, const geometry *m, const float *x, const float *gy, int o, int channel, int r, int s)
-{
-    double sum = 0;
-    for (int n = 0; n < c->images; n++) {
-        const float *xb = x + (size_t)n * m->x_image + (size_t)(channel / EN_LANES) * (size_t)(m->h * m->w) * EN_LANES + channel % EN_LANES;
-        const float *gb = gy + (size_t)n * m->y_image + (size_t)(o / EN_LANES) * (size_t)(m->p * m->q) * EN_LANES + o % EN_LANES;
-        for (int p = 0; p < m->p; p++)
-            for (int q = 0; q < m->q; q++) {
-                int y = p * m->stride_h + r - m->pad_h, z = q * m->stride_w + s - m->pad_w;
-                if (y >= 0 && y < m->h && z >= 0 && z < m->w)
-                    sum += (double)gb[((ptrdiff_t)p * m->q + q) * EN_LANES] * (double)xb[((ptrdiff_t)y * m->w + z) * EN_LANES];
-            }
-    }
-    return sum;
-}
-
-static void weight_gradient(const en_call *c, const float *x, const float *gy, float *gw)
-{
-    geometry m = geometry_of(c->node, c->in[0], c->in[1]);
-    int per_group = m.c / c->node->attr.groups, out_group = m.o / c->node->attr.groups;
-    for (int o = 0; o < m.o; o++)
-        for (int k = 0; k < per_group; k++)
-            for (int r = 0; r < m.r; r++)
-                for (int s = 0; s < m.s; s++, gw++) *gw += (float)weight_sum(c, &m, x, gy, o, o / out_group * per_group + k, r, s);
-}
-
-static void bias_gradient(const en_call *c, const float *gy, float *gb)
-{
-    geometry m = geometry_of(c->node, c->in[0], c->in[1]);
-    for (int o = 0; o < m.o; o++) {
-        double sum = 0;
-        for (int n = 0; n < c->images; n++)
-            for (int p = 0; p < m.p * m.q; p++)
-                sum += (double)gy[(size_t)n * m.y_image + ((size_t)(o / EN_LANES) * (size_t)(m.p * m.q) + (size_t)p) * EN_LANES + (size_t)(o % EN_LANES)];
-        gb[o] += (float)sum;
-    }
-}
-
 /* ---- the rules ---- */
 
 static void conv2d_fwd(const en_call *c)
@@ -576,7 +400,7 @@ static void conv2d_jvp(const en_call *c)
     if (c->dx[0]) convolve(c, c->dx[0], c->x[1], NULL, NULL, c->dy);
     if (c->dx[1]) convolve(c, c->x[0], c->dx[1], NULL, c->dy, c->dy);
     if (c->dx[2]) {
-        geometry m = geometry_of(c->node, c->in[0], c->in[1]);
+        conv_geometry m = conv_geometry_of(c->node, c->in[0], c->in[1]);
         for (int n = 0; n < c->images; n++)
             for (int o = 0; o < m.o; o++)
                 for (int p = 0; p < m.p * m.q; p++)
@@ -586,18 +410,18 @@ static void conv2d_jvp(const en_call *c)
 
 static void conv2d_vjp(const en_call *c)
 {
-    if (c->gx[0]) convolve_back(c, c->gy, c->x[1], c->gx[0]);
-    if (c->gx[1]) weight_gradient(c, c->x[0], c->gy, c->gx[1]);
-    if (c->gx[2]) bias_gradient(c, c->gy, c->gx[2]);
+    if (c->gx[0]) conv_back(c, c->gy, c->x[1], c->gx[0]);
+    if (c->gx[1]) conv_weight_gradient(c, c->x[0], c->gy, c->gx[1]);
+    if (c->gx[2]) conv_bias_gradient(c, c->gy, c->gx[2]);
 }
 
 static void conv2d_dvjp(const en_call *c)
 {
-    if (c->dgx[0]) convolve_back(c, c->dgy, c->x[1], c->dgx[0]);
-    if (c->dgx[0] && c->dx[1]) convolve_back(c, c->gy, c->dx[1], c->dgx[0]);
-    if (c->dgx[1]) weight_gradient(c, c->x[0], c->dgy, c->dgx[1]);
-    if (c->dgx[1] && c->dx[0]) weight_gradient(c, c->dx[0], c->gy, c->dgx[1]);
-    if (c->dgx[2]) bias_gradient(c, c->dgy, c->dgx[2]);
+    if (c->dgx[0]) conv_back(c, c->dgy, c->x[1], c->dgx[0]);
+    if (c->dgx[0] && c->dx[1]) conv_back(c, c->gy, c->dx[1], c->dgx[0]);
+    if (c->dgx[1]) conv_weight_gradient(c, c->x[0], c->dgy, c->dgx[1]);
+    if (c->dgx[1] && c->dx[0]) conv_weight_gradient(c, c->dx[0], c->gy, c->dgx[1]);
+    if (c->dgx[2]) conv_bias_gradient(c, c->dgy, c->dgx[2]);
 }
 
 static en_status conv2d_shape(en_node *n, const en_shape *const in[], en_error *e)
@@ -619,10 +443,10 @@ static en_status conv2d_shape(en_node *n, const en_shape *const in[], en_error *
         out[i] = span / a->stride[i] + 1;
     }
     n->shape = en_nchw(x->dim[0], w->dim[0], out[0], out[1]);
-    geometry m = geometry_of(n, x, w);
+    conv_geometry m = conv_geometry_of(n, x, w);
     n->scratch = packed_floats(&m);
     n->worker_scratch = !m.group && is_copied(&m) ? band_floats(&m) : 0;
-    if (turns_over(&m)) n->worker_scratch = turned_floats(&m);
+    if (conv_back_floats(&m) > n->worker_scratch) n->worker_scratch = conv_back_floats(&m);
     if (is_winograd(&m) && winograd_worker_floats(m.c) > n->worker_scratch) n->worker_scratch = winograd_worker_floats(m.c);
     return EN_OK;
 }
@@ -630,7 +454,7 @@ static en_status conv2d_shape(en_node *n, const en_shape *const in[], en_error *
 typedef struct depthwise_blob {
     en_graph *g;
     const en_node *w;
-    geometry m;
+    conv_geometry m;
 } depthwise_blob;
 
 static en_status make_depthwise(const void *arg, int piece, float *data, en_error *e)
@@ -648,7 +472,7 @@ static en_status make_depthwise(const void *arg, int piece, float *data, en_erro
 static en_status conv2d_prepare(en_graph *g, en_node *n, en_error *e)
 {
     const en_node *w = en_node_at(g, n->in[1]);
-    geometry m = geometry_of(n, &en_node_at(g, n->in[0])->shape, &w->shape);
+    conv_geometry m = conv_geometry_of(n, &en_node_at(g, n->in[0])->shape, &w->shape);
     if (!m.depthwise) return panels_prepare(g, n, &m.form, e);
     char name[512];
     snprintf(name, sizeof name, "%s/depthwise", w->key);
