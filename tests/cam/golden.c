@@ -119,7 +119,6 @@ double t_golden_ratio(const t_golden *g, const char *name, const double *x, size
     free(want);
     double bound = 4 * (companion(g, name, "f32err", 2, NAN) + companion(g, name, "spread", 0, 0)) +
                    2e-6 * companion(g, name, "f32err", 3, NAN);
-    if (g->thin > 1) bound *= 1.5; /* errors are not spread evenly: a few samples may hold more than their share */
     return squares == 0 ? 0 : bound > 0 && squares < INFINITY ? sqrt(squares) / bound : INFINITY;
 }
 
