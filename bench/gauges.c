@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-typedef enum gauge_kind { CONV, DIRECT, TOKENS, WINDOWS, STREAM, NORM } gauge_kind;
+typedef enum gauge_kind { CONV, DIRECT, TOKENS, WINDOWS, STREAM } gauge_kind;
 
 /* clang-format off */
 static const struct gauge {

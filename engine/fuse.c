@@ -24,12 +24,18 @@ static int consumers(const en_graph *g, en_ref x)
     return count;
 }
 
+/* Whether nobody but one consumer sees x. */
+static int is_between(const en_graph *g, en_ref x)
+{
+    const en_node *n = &g->node[x];
+    return !n->tail && !n->cut && !n->output && consumers(g, x) == 1;
+}
+
 /* Whether x is a convolution or linear layer that may do one more step for its only consumer. */
 static int can_absorb(const en_graph *g, en_ref x)
 {
     const en_node *n = &g->node[x];
-    return (n->op == &en_op_conv2d || n->op == &en_op_linear) && n->prepared && !n->tail && !n->cut && !n->output && n->act == KN_NONE &&
-           consumers(g, x) == 1;
+    return (n->op == &en_op_conv2d || n->op == &en_op_linear) && n->prepared && n->act == KN_NONE && is_between(g, x);
 }
 
 /* Node `last` becomes the op of node `first`, inputs and all; its own step has been noted in *first by the caller. */
@@ -47,30 +53,34 @@ static void take_over(en_graph *g, en_ref last, en_ref first)
     *l = n;
 }
 
+/* Node n does the work of f, whose value it read, and reads f's input instead. */
+static void read_past(en_node *n, en_node *f, size_t worker_floats)
+{
+    n->in[0] = f->in[0];
+    n->worker_scratch = worker_floats;
+    f->absorbed = 1;
+}
+
 /* A depthwise convolution makes its input itself, a few rows at a time that are still near when it reads them. */
 static void join(en_graph *g, en_node *n)
 {
     en_node *f = &g->node[n->in[0]];
-    if (f->op != &en_op_conv2d || !n->prepared || !f->prepared || f->tail || f->cut || f->output || f->residual >= 0 || consumers(g, n->in[0]) != 1) return;
+    if (f->op != &en_op_conv2d || !n->prepared || !f->prepared || f->residual >= 0 || !is_between(g, n->in[0])) return;
     size_t floats = conv2d_join(f, &g->node[f->in[0]].shape, &g->node[f->in[1]].shape, n, &g->node[n->in[1]].shape);
     if (!floats) return;
     n->before = n->in[0];
-    n->in[0] = f->in[0];
-    n->worker_scratch = floats;
-    f->absorbed = 1;
+    read_past(n, f, floats);
 }
 
 /* A 1 x 1 convolution behind squeeze-and-excitation multiplies each piece of its input by the gate on the way into its cache. */
 static void multiply_on_the_way(en_graph *g, en_node *n)
 {
     en_node *f = &g->node[n->in[0]];
-    if (f->op != &en_op_scale_channels || !n->prepared || f->tail || f->cut || f->output || consumers(g, n->in[0]) != 1) return;
+    if (f->op != &en_op_scale_channels || !n->prepared || !is_between(g, n->in[0])) return;
     size_t floats = conv2d_gate(n, &f->shape, &g->node[n->in[1]].shape);
     if (!floats) return;
     n->gate = f->in[1];
-    n->in[0] = f->in[0];
-    n->worker_scratch = floats;
-    f->absorbed = 1;
+    read_past(n, f, floats);
 }
 
 static void fuse_node(en_graph *g, en_ref i)

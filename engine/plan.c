@@ -3,7 +3,7 @@
  * 2 * nodes - i; two buffers may overlap in space if their lives do not overlap in time. Buffers are placed largest first, each into the
  * smallest gap that fits (greedy by size, best fit).
  *
- * A batch begins image by image, as long as layers read and write more for an image than they have weights: what one layer writes is still in
+ * A batch begins image by image, as long as layers have few weights or read and write more for an image than they have: what one layer writes is still in
  * a cache when the next one reads it. Values that are not read later have memory for one image. From the first layer on that has
  * more weights, all images go through each layer together, so that weights are read once.
  *
@@ -63,6 +63,7 @@ static int suits_one_image(const en_graph *g, const en_node *n)
     return weights <= FEW_WEIGHTS || weights <= activations / images;
 }
 
+/* The nodes from the first on that do, up to one that does not, or to a tail. */
 static void find_stretch(en_graph *g)
 {
     for (int i = 0; i < g->nodes && !g->tail_only; i++) {
