@@ -4,6 +4,7 @@
 #include "engine/cpu.h"
 #include "engine/engine.h"
 #include "tests/engine/cases.h"
+#include "tests/engine/made_up.h"
 #include "tests/test.h"
 
 #include <float.h>
@@ -11,44 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Numbers that depend on key and place alone: weights in -0.3 .. 0.3, variances in 0.5 .. 1.5; "three" is all 3, "five" all 5. */
-static en_status read_made_up(void *self, const char *key, const en_shape *shape, size_t first, size_t count, float *out,
-                              en_error *e)
-{
-    (void)self;
-    (void)e;
-    uint64_t h = 14695981039346656037u; /* FNV-1a */
-    for (const char *p = key; *p; p++) h = (h ^ (unsigned char)*p) * 1099511628211u;
-    for (size_t i = first; i < first + count && i < en_count(shape); i++) {
-        uint64_t z = (h + i) * 0x9E3779B97F4A7C15u;
-        double u = (double)((z ^ (z >> 29)) * 0xBF58476D1CE4E5B9u >> 11) * 0x1p-53;
-        *out++ = !strcmp(key, "three") ? 3 : !strcmp(key, "five") ? 5 : (float)(strstr(key, "var") ? 0.5 + u : 0.6 * u - 0.3);
-    }
-    return EN_OK;
-}
-
-static en_params *params_new(void)
-{
-    en_params *p;
-    en_error e = {0};
-    CHECK_OK(en_params_new((en_source){.read = read_made_up}, &p, &e), e);
-    return p;
-}
-
-static en_ref param(en_graph *g, const char *layer, const char *name, int rank, int a, int b, int c, int d)
-{
-    char key[64];
-    snprintf(key, sizeof key, "%s.%s", layer, name);
-    return en_param(g, key, rank, (int[]){a, b, c, d});
-}
-
-static en_ref conv_bn(en_graph *g, const char *layer, en_ref x, int in, int out, int window, en_conv o)
-{
-    x = en_conv2d(g, x, param(g, layer, "weight", 4, out, in / (o.groups ? o.groups : 1), window, window), EN_NONE, o);
-    return en_batch_norm(g, x, param(g, layer, "gamma", 1, out, 0, 0, 0), param(g, layer, "beta", 1, out, 0, 0, 0),
-                         param(g, layer, "mean", 1, out, 0, 0, 0), param(g, layer, "var", 1, out, 0, 0, 0), 1e-5f);
-}
 
 enum { IMAGES = 2, CLASSES = 10 };
 enum { CUT_INPUT = 1, CUT_STEM = 2, CUT_INSIDE = 4, CUT_POOLED = 8, CUT_LOGITS = 16, ALL_CUTS = 31 };
@@ -69,7 +32,7 @@ static void build(net *n, unsigned cuts)
     h = en_add(g, conv_bn(g, "project", inside, 40, 20, 1, (en_conv){0}), stem);
     en_ref pooled = en_max_pool(g, en_name(g, en_relu(g, h), "block"), 3, 2, 1);
     h = en_flatten(g, en_global_avg_pool(g, pooled));
-    en_ref logits = en_linear(g, h, param(g, "fc", "weight", 2, CLASSES, 20, 0, 0), param(g, "fc", "bias", 1, CLASSES, 0, 0, 0));
+    en_ref logits = en_linear(g, h, made_up(g, "fc", "weight", 2, CLASSES, 20, 0, 0), made_up(g, "fc", "bias", 1, CLASSES, 0, 0, 0));
     n->y = en_log_softmax(g, logits);
     memcpy(n->at, (en_ref[]){n->x, stem, inside, pooled, logits}, sizeof n->at);
     for (int k = 0; k < 5; k++) n->cut[k] = cuts >> k & 1 ? en_cut(g, &n->at[k], 1) : EN_NONE;
@@ -125,7 +88,7 @@ static double dot(const net *n, en_ref x, const float *a, const float *b)
 
 TEST(nodes_are_found_by_name)
 {
-    en_params *p = params_new();
+    en_params *p = made_up_params();
     net n = net_new(p, 0, (en_options){0});
     en_ref block = en_find(n.g, "block");
     CHECK(block > 0 && block < en_nodes(n.g) && !strcmp(en_name_of(n.g, block), "block"));
@@ -195,24 +158,13 @@ static void draws_free(draws *d)
     free(d->dgy);
 }
 
-static int lines_with(const char *text, const char *op, const char *steps)
-{
-    int count = 0;
-    for (const char *line = text, *end; *line; line = end + 1) {
-        end = strchr(line, '\n');
-        const char *a = strstr(line, op), *b = strstr(line, steps);
-        count += a && b && a < end && b < end;
-    }
-    return count;
-}
-
 TEST(fusing_happens_in_the_prefix_only_and_is_shown)
 {
     static const struct {
         unsigned cut;
         int act, add, tail; /* lines with " +batch_norm +act", " +batch_norm +add +act", (tail) */
     } want[] = {{0, 3, 1, 0}, {CUT_POOLED, 3, 1, 4}, {CUT_INSIDE, 3, 0, 9}, {CUT_STEM, 1, 0, 15}, {CUT_INPUT, 0, 0, 18}};
-    en_params *p = params_new();
+    en_params *p = made_up_params();
     for (size_t i = 0; i < sizeof want / sizeof *want; i++)
         for (int no_fuse = 0; no_fuse < 2; no_fuse++) {
             net n = net_new(p, want[i].cut, (en_options){.seeds = 1, .no_fuse = no_fuse});
@@ -231,7 +183,7 @@ TEST(fusing_happens_in_the_prefix_only_and_is_shown)
 
 TEST(fusing_changes_no_bit)
 {
-    en_params *p = params_new();
+    en_params *p = made_up_params();
     int usable;
     const kn_table *table;
     for (int i = 0; (table = en_isa(i, &usable)); i++)
@@ -256,12 +208,12 @@ enum { CONV, DEPTHWISE, POSITIONS, SHORTCUT, LINEAR, HOSTS };
 static en_ref host_of(en_graph *g, int host, en_ref x)
 {
     static const char *const layer[HOSTS] = {"conv", "depthwise", "positions", "shortcut", "linear"};
-    en_ref bias = param(g, layer[host], "bias", 1, 20, 0, 0, 0);
-    if (host == CONV) return en_conv2d(g, x, param(g, layer[host], "weight", 4, 20, 20, 3, 3), bias, (en_conv){.pad = 1});
+    en_ref bias = made_up(g, layer[host], "bias", 1, 20, 0, 0, 0);
+    if (host == CONV) return en_conv2d(g, x, made_up(g, layer[host], "weight", 4, 20, 20, 3, 3), bias, (en_conv){.pad = 1});
     if (host == DEPTHWISE) return conv_bn(g, layer[host], x, 20, 20, 3, (en_conv){.groups = 20});
-    if (host == POSITIONS) return en_conv2d(g, x, param(g, layer[host], "weight", 2, 20, 20, 0, 0), bias, (en_conv){0});
+    if (host == POSITIONS) return en_conv2d(g, x, made_up(g, layer[host], "weight", 2, 20, 20, 0, 0), bias, (en_conv){0});
     if (host == SHORTCUT) return en_add(g, conv_bn(g, layer[host], x, 20, 20, 1, (en_conv){0}), x);
-    return en_linear(g, en_global_avg_pool(g, x), param(g, layer[host], "weight", 2, 20, 20, 0, 0), bias);
+    return en_linear(g, en_global_avg_pool(g, x), made_up(g, layer[host], "weight", 2, 20, 20, 0, 0), bias);
 }
 
 /* The output as it is stored, padding included, for the caller to free. */
@@ -292,7 +244,7 @@ static float *stored_activation(en_params *p, make_act *act, int host, const cha
 TEST(fusing_any_activation_into_any_op_changes_no_bit_and_keeps_the_padding_zero)
 {
     static make_act *const acts[] = {en_relu, en_relu6, en_sigmoid, en_silu, en_gelu};
-    en_params *p = params_new();
+    en_params *p = made_up_params();
     int usable;
     const kn_table *table;
     for (int i = 0; (table = en_isa(i, &usable)); i++)
@@ -309,155 +261,10 @@ TEST(fusing_any_activation_into_any_op_changes_no_bit_and_keeps_the_padding_zero
     en_params_free(p);
 }
 
-/* A picture through one convolution (and, `twice`, through something that wants blocks, too): the output, [N][20][H][W], for the caller to free. */
-static float *convolved(en_params *p, int channels, int window, en_conv o, int no_fuse, int twice, en_layout want, size_t *count)
-{
-    en_graph *g;
-    en_error e = {0};
-    CHECK_OK(en_graph_new(p, &g, &e), e);
-    en_ref x = en_input(g, en_nchw(IMAGES, channels, 13, 9)), other = twice ? en_relu(g, x) : x;
-    en_ref y = en_conv2d(g, x, param(g, "picture", "weight", 4, 20, channels, window, window), EN_NONE, o);
-    en_output(g, y);
-    en_output(g, twice ? other : y);
-    CHECK_OK(en_graph_finish(g, &(en_options){.no_fuse = no_fuse}, &e), e);
-    t_poison(g);
-    CHECK(en_shape_of(g, x)->layout == want);
-    float numbers[IMAGES * 4 * 13 * 9], *out = malloc((*count = en_count(en_shape_of(g, y))) * sizeof *out);
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) numbers[i] = (float)(i % 37) - 18;
-    en_store(en_shape_of(g, x), numbers, en_value(g, x));
-    en_forward(g, -1, NULL);
-    CHECK(out != NULL);
-    en_load(en_shape_of(g, y), en_value(g, y), out);
-    en_graph_free(g);
-    return out;
-}
-
-TEST(a_picture_gives_the_same_bits_as_the_same_in_blocks)
-{
-    static const struct {
-        int channels, window;
-        en_conv o;
-    } cases[] = {{3, 3, {.stride = 2, .pad = 1}}, {3, 7, {.stride = 2, .pad = 3}}, {3, 4, {.stride = 4}}, {4, 1, {0}}, {1, 5, {.pad = 4}}, {2, 2, {.stride = 1}}};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        size_t count;
-        en_params *p = params_new();
-        float *picture = convolved(p, cases[i].channels, cases[i].window, cases[i].o, 0, 0, EN_PICTURE, &count);
-        float *blocks = convolved(p, cases[i].channels, cases[i].window, cases[i].o, 1, 0, EN_BLOCKED, &count);
-        float *both = convolved(p, cases[i].channels, cases[i].window, cases[i].o, 0, 1, EN_BLOCKED, &count);
-        CHECK_MSG(!memcmp(picture, blocks, count * sizeof *picture) && !memcmp(picture, both, count * sizeof *picture), "case %zu", i);
-        free(picture);
-        free(blocks);
-        free(both);
-        en_params_free(p);
-    }
-}
-
-/* x of 20 channels to 40 by a 1 x 1 window, and those by a depthwise one; the output for the caller to free. */
-static float *expanded(const char *isa, int side, int stride, int window, en_conv o, int no_fuse, en_pool *pool, int joined, size_t *count)
-{
-    en_graph *g;
-    en_error e = {0};
-    en_params *p = params_new();
-    CHECK_OK(en_graph_new(p, &g, &e), e);
-    en_ref x = en_relu(g, en_input(g, en_nchw(IMAGES, 20, side, side - 3))), h = en_silu(g, conv_bn(g, "expand", x, 20, 40, 1, (en_conv){.stride = stride}));
-    o.groups = 40;
-    en_ref y = en_relu6(g, conv_bn(g, "depthwise", h, 40, 40, window, o));
-    en_output(g, y);
-    CHECK_OK(en_graph_finish(g, &(en_options){.isa = isa, .no_fuse = no_fuse, .pool = pool}, &e), e);
-    t_poison(g);
-    char *text = en_graph_text(g);
-    CHECK(text != NULL && lines_with(text, "conv2d", " +expand +batch_norm +act") == joined);
-    free(text);
-    float *in = en_value(g, x - 1), *out = malloc((*count = en_count(en_shape_of(g, y))) * sizeof *out);
-    for (size_t i = 0; i < en_floats(en_shape_of(g, x)); i++) in[i] = i / 16 / (size_t)(side * (side - 3)) % 2 && i % 16 > 3 ? 0 : (float)(i % 37) - 18;
-    en_forward(g, -1, NULL);
-    CHECK(out != NULL);
-    en_load(en_shape_of(g, y), en_value(g, y), out);
-    en_graph_free(g);
-    en_params_free(p);
-    return out;
-}
-
-TEST(a_depthwise_convolution_that_makes_its_input_itself_changes_no_bit)
-{
-    static const struct {
-        int side, window;
-        en_conv o;
-    } cases[] = {{80, 3, {.pad = 1}}, {80, 3, {.stride = 2, .pad = 1}}, {75, 5, {.stride = 2, .pad = 2}}, {75, 5, {0}}, {90, 3, {.stride = 3, .pad = 2}}};
-    en_pool *pool;
-    en_error e = {0};
-    CHECK_OK(en_pool_new(3, &pool, &e), e);
-    int usable;
-    const kn_table *table;
-    for (int i = 0; (table = en_isa(i, &usable)); i++)
-        for (size_t k = 0; k < sizeof cases / sizeof *cases && usable; k++) {
-            size_t count;
-            float *joined = expanded(table->name, cases[k].side, 1, cases[k].window, cases[k].o, 0, k % 2 ? pool : NULL, 1, &count);
-            float *apart = expanded(table->name, cases[k].side, 1, cases[k].window, cases[k].o, 1, NULL, 0, &count);
-            CHECK_MSG(!memcmp(joined, apart, count * sizeof *joined), "%s, case %zu", table->name, k);
-            free(joined);
-            free(apart);
-        }
-    size_t count;
-    free(expanded(NULL, 30, 1, 3, (en_conv){.pad = 1}, 0, NULL, 0, &count)); /* small enough to be stored */
-    free(expanded(NULL, 160, 2, 3, (en_conv){.pad = 1}, 0, NULL, 0, &count)); /* no run of pixels */
-    en_pool_free(pool);
-}
-
-/* Squeeze-and-excitation and the convolution behind it; the output for the caller to free. */
-static float *gated(const char *isa, int c, int side, int window, int no_fuse, en_pool *pool, int fused, size_t *count)
-{
-    en_graph *g;
-    en_error e = {0};
-    en_params *p = params_new();
-    CHECK_OK(en_graph_new(p, &g, &e), e);
-    en_ref x = en_input(g, en_nchw(IMAGES, c, side, side)), h = en_silu(g, x);
-    en_ref s = en_sigmoid(g, en_conv2d(g, en_global_avg_pool(g, h), param(g, "squeeze", "weight", 4, c, c, 1, 1), param(g, "squeeze", "bias", 1, c, 0, 0, 0), (en_conv){0}));
-    en_ref y = en_add(g, conv_bn(g, "project", en_scale_channels(g, h, s), c, c, window, (en_conv){.pad = window / 2}), h);
-    en_output(g, y);
-    CHECK_OK(en_graph_finish(g, &(en_options){.isa = isa, .no_fuse = no_fuse, .pool = pool}, &e), e);
-    t_poison(g);
-    char *text = en_graph_text(g);
-    CHECK(text != NULL && lines_with(text, "conv2d", " +gate +batch_norm +add") == fused);
-    free(text);
-    static float numbers[IMAGES * 100 * 40 * 40];
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) numbers[i] = (float)(i % 37) / 18 - 1;
-    float *out = malloc((*count = en_count(en_shape_of(g, y))) * sizeof *out);
-    en_store(en_shape_of(g, x), numbers, en_value(g, x));
-    en_forward(g, -1, NULL);
-    CHECK(out != NULL);
-    en_load(en_shape_of(g, y), en_value(g, y), out);
-    en_graph_free(g);
-    en_params_free(p);
-    return out;
-}
-
-TEST(a_gate_on_the_way_into_a_convolution_changes_no_bit)
-{
-    static const int channels[] = {20, 33, 100}, sides[] = {9, 30, 40};
-    en_pool *pool;
-    en_error e = {0};
-    CHECK_OK(en_pool_new(3, &pool, &e), e);
-    int usable;
-    const kn_table *table;
-    for (int i = 0; (table = en_isa(i, &usable)); i++)
-        for (int k = 0; k < 3 && usable; k++) {
-            size_t count;
-            float *fused = gated(table->name, channels[k], sides[k], 1, 0, k % 2 ? pool : NULL, 1, &count);
-            float *apart = gated(table->name, channels[k], sides[k], 1, 1, NULL, 0, &count);
-            CHECK_MSG(!memcmp(fused, apart, count * sizeof *fused), "%s, case %d", table->name, k);
-            free(fused);
-            free(apart);
-        }
-    size_t count;
-    free(gated(NULL, 20, 9, 3, 0, NULL, 0, &count)); /* windows read more than once */
-    en_pool_free(pool);
-}
-
 /* Also that memory is shared rightly: where every node is in a tail, nothing is. */
 TEST(other_cuts_in_the_graph_change_no_bit)
 {
-    en_params *p = params_new();
+    en_params *p = made_up_params();
     for (int k = 0; k < 5; k++) {
         net alone = net_new(p, 1u << k, (en_options){.seeds = 1}), many = net_new(p, ALL_CUTS, (en_options){.seeds = 1});
         draws d = draws_for(&alone, k);
@@ -472,7 +279,7 @@ TEST(other_cuts_in_the_graph_change_no_bit)
 
 TEST(values_without_a_cut_are_the_same_bits)
 {
-    en_params *p = params_new();
+    en_params *p = made_up_params();
     net plain = net_new(p, 0, (en_options){0}), cut = net_new(p, ALL_CUTS, (en_options){.seeds = 2});
     draws d = draws_for(&plain, 0);
     put(&plain, plain.x, d.x, en_value(plain.g, plain.x));
@@ -488,7 +295,7 @@ TEST(values_without_a_cut_are_the_same_bits)
 
 TEST(memory_that_is_used_again_is_not_given_out)
 {
-    en_params *p = params_new();
+    en_params *p = made_up_params();
     net n = net_new(p, CUT_POOLED, (en_options){.seeds = 1});
     CHECK(en_value(n.g, n.x) && en_value(n.g, n.at[3]) && en_value(n.g, n.at[4]) && en_value(n.g, n.y));
     CHECK(en_tangent(n.g, n.at[3]) && en_adjoint(n.g, n.at[3], 0, 1) && en_tangent(n.g, n.y) && en_adjoint(n.g, n.y, 0, 1));
@@ -502,7 +309,7 @@ TEST(memory_that_is_used_again_is_not_given_out)
  * few thousand numbers below 1 with errors of some 100 epsilons each. */
 TEST(gradients_are_adjoint_and_hessians_symmetric_at_every_cut)
 {
-    en_params *p = params_new();
+    en_params *p = made_up_params();
     net n = net_new(p, ALL_CUTS, (en_options){.seeds = 1});
     for (int k = 0; k < 5; k++) {
         draws d = draws_for(&n, k);
@@ -524,7 +331,7 @@ TEST(gradients_are_adjoint_and_hessians_symmetric_at_every_cut)
 
 TEST(without_a_direction_the_tangent_starts_from_the_value)
 {
-    en_params *p = params_new();
+    en_params *p = made_up_params();
     net n = net_new(p, CUT_POOLED, (en_options){.seeds = 1});
     draws d = draws_for(&n, 3);
     put(&n, n.x, d.x, en_value(n.g, n.x));
@@ -544,7 +351,7 @@ TEST(without_a_direction_the_tangent_starts_from_the_value)
 
 TEST(a_tail_run_from_a_new_value_equals_a_full_run)
 {
-    en_params *p = params_new();
+    en_params *p = made_up_params();
     for (int k = 0; k < 5; k++) {
         if (k == 2) continue; /* there the shortcut goes around the cut */
         net n = net_new(p, 1u << k, (en_options){.seeds = 1});
@@ -571,7 +378,7 @@ TEST(a_tail_run_from_a_new_value_equals_a_full_run)
 
 TEST(a_graph_for_the_tail_alone_is_smaller_and_gives_the_same_bits)
 {
-    en_params *p = params_new();
+    en_params *p = made_up_params();
     for (int k = 1; k < 5; k++) {
         net whole = net_new(p, 1u << k, (en_options){.seeds = 1}),
             tail = net_new(p, 1u << k, (en_options){.seeds = 1, .tail_only = 1});
@@ -601,7 +408,7 @@ TEST(a_graph_for_the_tail_alone_is_smaller_and_gives_the_same_bits)
 
 TEST(a_prepared_graph_leaves_nothing_to_read)
 {
-    en_params *p = params_new();
+    en_params *p = made_up_params();
     net n;
     en_error e = {0};
     CHECK_OK(en_graph_new(p, &n.g, &e), e);
@@ -617,7 +424,7 @@ TEST(a_prepared_graph_leaves_nothing_to_read)
 
 TEST(only_what_global_averages_alone_read_counts_as_pooled)
 {
-    en_params *p = params_new();
+    en_params *p = made_up_params();
     net n = net_new(p, 0, (en_options){.no_fuse = 1});
     for (int k = 0; k < 5; k++) CHECK(en_only_pooled(n.g, n.at[k]) == (k == 3));
     CHECK(!en_only_pooled(n.g, n.y));
@@ -657,7 +464,7 @@ static void set(en_graph *g, float *to, en_ref x, float value) { en_store(en_sha
 /* y = 5 a + x with a = 3 x: dy/da is 5, dy/dx is 16. */
 TEST(a_cut_inside_a_residual_block_leaves_the_shortcut_constant)
 {
-    en_params *p = params_new();
+    en_params *p = made_up_params();
     en_graph *g = graph_new(p);
     en_ref x = en_input(g, scalar()), a = times(g, x, "three"), y = en_add(g, times(g, a, "five"), x);
     int at_x = en_cut(g, &x, 1), at_a = en_cut(g, &a, 1), at_both = en_cut(g, (en_ref[]){x, a}, 2);
@@ -739,7 +546,7 @@ TEST(the_hessian_of_a_log_probability_is_the_known_matrix)
 /* y = 3 x and z = 5 y, both outputs: gradients add up. */
 TEST(an_output_that_others_read_keeps_its_own_seed)
 {
-    en_params *p = params_new();
+    en_params *p = made_up_params();
     en_graph *g = graph_new(p);
     en_ref x = en_input(g, scalar()), y = times(g, x, "three"), z = times(g, y, "five");
     int cut = en_cut(g, &x, 1);
@@ -762,7 +569,7 @@ TEST(an_output_that_others_read_keeps_its_own_seed)
 /* A node that reads the cut and that nobody reads. */
 TEST(a_branch_that_leads_nowhere_changes_no_gradient)
 {
-    en_params *p = params_new();
+    en_params *p = made_up_params();
     en_graph *g = graph_new(p);
     en_ref x = en_input(g, scalar()), y = times(g, x, "three");
     en_softmax(g, times(g, x, "five"));
@@ -782,7 +589,7 @@ TEST(a_branch_that_leads_nowhere_changes_no_gradient)
 /* Two members, of which the output depends on one. */
 TEST(a_member_of_a_cut_that_does_not_matter_has_gradient_zero)
 {
-    en_params *p = params_new();
+    en_params *p = made_up_params();
     en_graph *g = graph_new(p);
     en_ref x = en_input(g, scalar()), idle = en_input(g, scalar()), y = times(g, x, "three");
     int cut = en_cut(g, (en_ref[]){x, idle}, 2);
@@ -823,7 +630,7 @@ TEST(a_node_that_is_read_twice_gets_both_gradients)
 
 TEST(a_tail_is_as_curved_as_its_most_curved_op)
 {
-    en_params *p = params_new();
+    en_params *p = made_up_params();
     net n = net_new(p, ALL_CUTS, (en_options){0});
     for (int k = 0; k < 5; k++) CHECK(en_tail_curvature(n.g, n.cut[k]) == EN_CURVED);
     en_graph_free(n.g);
@@ -869,8 +676,8 @@ static size_t batch_of(en_params *p, int first, int images, int window, float *l
     en_graph *g = graph_new(p);
     en_ref x = en_input(g, en_nchw(images, C, SIDE, SIDE)), y = x;
     for (int i = 0; i < LENGTH; i++)
-        y = en_relu6(g, i ? en_conv2d(g, y, param(g, "behind", "weight", 2, C, C, 0, 0), EN_NONE, (en_conv){0})
-                          : en_conv2d(g, y, param(g, "first", "weight", 4, C, C, window, window), EN_NONE, (en_conv){.pad = window / 2}));
+        y = en_relu6(g, i ? en_conv2d(g, y, made_up(g, "behind", "weight", 2, C, C, 0, 0), EN_NONE, (en_conv){0})
+                          : en_conv2d(g, y, made_up(g, "first", "weight", 4, C, C, window, window), EN_NONE, (en_conv){.pad = window / 2}));
     en_output(g, y);
     en_error e = {0};
     CHECK_OK(en_graph_finish(g, &(en_options){0}, &e), e);
@@ -893,7 +700,7 @@ TEST(a_batch_begins_image_by_image_in_the_memory_of_one)
     for (int i = 0; i < 3; i++) {
         static const int windows[] = {1, 5, 7};
         int window = windows[i];
-        en_params *p = params_new();
+        en_params *p = made_up_params();
         size_t images = batch_of(p, 0, 8, window, batch);
         batch_of(p, 7, 1, window, alone);
         CHECK(!memcmp(batch, alone, sizeof batch));
@@ -929,7 +736,7 @@ TEST(every_failed_allocation_is_reported_and_nothing_is_lost)
         long n = 1;
         for (; status != EN_OK; n++) {
             CHECK(n < 1000);
-            en_params *p = params_new();
+            en_params *p = made_up_params();
             status = build_failing(p, pool, n, all_later, &e);
             if (status != EN_OK) CHECK_FAILS(status, e, EN_E_NOMEM, "memory");
             CHECK_OK(build_failing(p, pool, 0, 0, &e), e); /* the same parameters serve the next graph */
