@@ -349,6 +349,47 @@ TEST(without_a_direction_the_tangent_starts_from_the_value)
     en_params_free(p);
 }
 
+/* Values and tangents of a linear map with a constant, at once behind the cut, for a batch; [2][floats], for the caller to free. */
+static float *first_map(int linear, int own, size_t *floats)
+{
+    en_graph *g;
+    en_error e = {0};
+    en_params *p = made_up_params();
+    CHECK_OK(en_graph_new(p, &g, &e), e);
+    int side = linear ? 1 : 6;
+    en_ref x = en_input(g, en_nchw(IMAGES, 20, side, side)), bias = made_up(g, "first", "bias", 1, 37, 0, 0, 0);
+    en_ref y = linear ? en_linear(g, x, made_up(g, "first", "weight", 2, 37, 20, 0, 0), bias)
+                      : en_conv2d(g, x, made_up(g, "first", "weight", 4, 37, 20, 3, 3), bias, (en_conv){.pad = 1});
+    CHECK(en_cut(g, &x, 1) == 0);
+    en_output(g, y);
+    CHECK_OK(en_graph_finish(g, &(en_options){.seeds = 1}, &e), e);
+    t_poison(g);
+    size_t count = en_floats(en_shape_of(g, x));
+    float *numbers = malloc(count * sizeof *numbers), *out = malloc(2 * (*floats = en_floats(en_shape_of(g, y))) * sizeof *out);
+    CHECK(numbers && out);
+    for (size_t i = 0; i < count; i++) numbers[i] = i / 16 / (size_t)(side * side) % 2 && i % 16 > 3 ? 0 : (float)(i % 37) - 18; /* padding is zero */
+    memcpy(en_value(g, x), numbers, count * sizeof *numbers);
+    en_forward(g, 0, own ? NULL : numbers);
+    memcpy(out, en_value(g, y), *floats * sizeof *out);
+    memcpy(out + *floats, en_tangent(g, y), *floats * sizeof *out);
+    free(numbers);
+    en_graph_free(g);
+    en_params_free(p);
+    return out;
+}
+
+TEST(the_first_linear_map_gives_value_and_tangent_by_one_product_and_the_same_bits)
+{
+    for (int linear = 0; linear < 2; linear++) {
+        size_t floats;
+        float *own = first_map(linear, 1, &floats), *given = first_map(linear, 0, &floats);
+        CHECK_MSG(!memcmp(own, given, 2 * floats * sizeof *own), "linear %d", linear);
+        CHECK(memcmp(own, own + floats, floats * sizeof *own)); /* the constant is in the value alone */
+        free(own);
+        free(given);
+    }
+}
+
 TEST(a_tail_run_from_a_new_value_equals_a_full_run)
 {
     en_params *p = made_up_params();
