@@ -41,12 +41,12 @@ static double total(const double *lane, int channels)
     return sum / channels;
 }
 
-/* Mean over channels of a - shift_a, and of its product with b - shift_b. */
-static double mean(const position *p, const float *a, double shift_a)
+/* Mean over channels of a, and of (a - shift_a) (b - shift_b). */
+static double mean(const position *p, const float *a)
 {
     lanes sum = {0};
     for (int k = 0; k < p->channels; k += EN_LANES)
-        for (int i = 0, n = lanes_of(p, k); i < n; i++) sum[i] += (double)a[place(p, k) + (size_t)i] - shift_a;
+        for (int i = 0, n = lanes_of(p, k); i < n; i++) sum[i] += (double)a[place(p, k) + (size_t)i];
     return total(sum, p->channels);
 }
 
@@ -65,7 +65,7 @@ typedef struct statistics {
 
 static statistics statistics_of(const en_call *c, const position *p)
 {
-    double m = mean(p, c->x[X], 0);
+    double m = mean(p, c->x[X]);
     return (statistics){m, 1 / sqrt(mean_product(p, c->x[X], m, c->x[X], m) + (double)c->node->attr.eps)};
 }
 
@@ -80,7 +80,7 @@ static moved moved_by(const en_call *c, const position *p, const statistics *s)
 {
     moved m = {0};
     if (!c->dx[X]) return m;
-    m.mean_dx = mean(p, c->dx[X], 0);
+    m.mean_dx = mean(p, c->dx[X]);
     m.mean_zdx = s->i * mean_product(p, c->x[X], s->mean, c->dx[X], 0);
     m.di = -s->i * s->i * m.mean_zdx;
     return m;

@@ -329,23 +329,28 @@ TEST(gradients_are_adjoint_and_hessians_symmetric_at_every_cut)
     en_params_free(p);
 }
 
-TEST(without_a_direction_the_tangent_starts_from_the_value)
+static void check_own_direction(en_params *p, int k)
 {
-    en_params *p = made_up_params();
-    net n = net_new(p, CUT_POOLED, (en_options){.seeds = 1});
-    draws d = draws_for(&n, 3);
+    net n = net_new(p, 1u << k, (en_options){.seeds = 1});
+    draws d = draws_for(&n, k);
     put(&n, n.x, d.x, en_value(n.g, n.x));
     en_forward(n.g, 0, NULL);
-    float *at = get(&n, n.at[3], en_value(n.g, n.at[3]));
-    check_same(&n, n.at[3], get(&n, n.at[3], en_tangent(n.g, n.at[3])), get(&n, n.at[3], en_value(n.g, n.at[3])), "tangent");
+    float *at = get(&n, n.at[k], en_value(n.g, n.at[k]));
+    check_same(&n, n.at[k], get(&n, n.at[k], en_tangent(n.g, n.at[k])), get(&n, n.at[k], en_value(n.g, n.at[k])), "tangent");
     float *dy = get(&n, n.y, en_tangent(n.g, n.y));
-    sweep s = sweep_of(&n, 3, d.x, at, d.gy, d.dgy);
+    sweep s = sweep_of(&n, k, d.x, at, d.gy, d.dgy);
     check_same(&n, n.y, dy, s.dy, "dy");
     s.dy = NULL;
     sweep_free(&s);
     free(at);
     draws_free(&d);
     en_graph_free(n.g);
+}
+
+TEST(without_a_direction_the_tangent_starts_from_the_value)
+{
+    en_params *p = made_up_params();
+    for (int k = 0; k < 5; k++) check_own_direction(p, k);
     en_params_free(p);
 }
 
