@@ -65,6 +65,36 @@ typedef struct kn_gemm_t {
     ptrdiff_t gx_row, gx_block;
 } kn_gemm_t;
 
+/* Linear layers. Their panels are packed in pairs, w[pair][k][2 * 16]; an odd one at the end is alone, [k][16].
+ *
+ *     y[row * y_row + o] = epilogue((add ? y : 0) + sum over k < depth of  x[row * x_row + k] * w[o / 32][k][o % 32])
+ *
+ * in chains as gemm has them. Weights of an input that is zero in all rows may not be read: infinity times zero counts as nothing, or not. */
+enum { KN_SIDE_BY_SIDE = 2 };
+typedef struct kn_linear {
+    const float *x;
+    ptrdiff_t x_row;
+    const float *w;
+    float *y;
+    ptrdiff_t y_row;
+    int rows, depth, panels, add;
+    kn_epilogue epilogue;
+} kn_linear;
+
+/* And backward, for the inputs k = first .. first + depth - 1 of `inputs`, depth <= KN_T_DEPTH:
+ *
+ *     gx[row * gx_row + k] += sum over o of  w[o / 32][k][o % 32] * gy[row * gy_row + o]
+ *
+ * with sixteen partial sums and a tree like gemm_t's. */
+typedef struct kn_linear_t {
+    const float *gy;
+    ptrdiff_t gy_row;
+    const float *w;
+    int inputs, first, depth, panels, rows;
+    float *gx;
+    ptrdiff_t gx_row;
+} kn_linear_t;
+
 /* Convolution of one channel block of one image, depthwise or in groups of 4 or 8 channels: x [h][w][16], weights [group][kh][kw][16], y [..][q][16],
  * of which rows p0 .. p-1,
  *

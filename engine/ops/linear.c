@@ -6,65 +6,62 @@
 
 #include <string.h>
 
-enum { CHUNK = 4 }; /* panels per job */
+enum { GROUP = 16 }; /* panels per job, an even number */
 
-static panel_form form_of(const en_call *c) { return panels_for(c->in[1]->dim[0], c->in[1]->dim[1], 1, 1); }
+static panel_form form_of(const en_call *c) { return panels_for_linear(c->in[1]->dim[0], c->in[1]->dim[1]); }
+
+static int row_of(int features) { return en_blocks(features) * EN_LANES; }
 
 typedef struct linear_job {
     const en_call *call;
     panel_form form;
     const float *in, *packed, *bias;
     float *out;
-    int accumulate;
+    int add;
 } linear_job;
 
-static void forward_chunk(void *arg, int job, int worker)
+static void forward_group(void *arg, int job, int worker)
 {
     (void)worker;
     const linear_job *j = arg;
     const en_call *c = j->call;
-    static const ptrdiff_t tap = 0;
-    int first = job * CHUNK, panels = j->form.panels - first < CHUNK ? j->form.panels - first : CHUNK, o = first * EN_LANES;
-    size_t panel = (size_t)j->form.depth * EN_LANES;
-    kn_gemm g = {.a = j->in, .a_row = en_blocks(j->form.channels) * EN_LANES, .a_block = EN_LANES, .tap = &tap, .taps = 1, .depth = j->form.depth,
-                 .b = j->packed + (size_t)first * panel, .b_panel = panel, .c = j->out + o, .c_row = j->form.panels * EN_LANES, .c_panel = EN_LANES,
-                 .runs = 1, .rows = c->images, .panels = panels, .epilogue = {.act = c->node->act}};
+    int first = job * GROUP, panels = j->form.panels - first < GROUP ? j->form.panels - first : GROUP, o = first * EN_LANES;
+    kn_linear g = {.x = j->in, .x_row = row_of(j->form.channels), .w = j->packed + (size_t)o * (size_t)j->form.depth, .y = j->out + o,
+                   .y_row = j->form.panels * EN_LANES, .rows = c->images, .depth = j->form.depth, .panels = panels, .add = j->add, .epilogue = {.act = c->node->act}};
     if (j->bias) g.epilogue.bias = j->bias + o, g.epilogue.biased = c->biased;
     if (c->node->scale) g.epilogue.scale = c->node->scale + o, g.epilogue.shift = c->node->shift + o;
-    if (j->accumulate) g.epilogue.residual = g.c;
-    else if (c->residual) g.epilogue.residual = c->residual + o;
-    c->kernels->gemm(&g);
+    if (c->residual) g.epilogue.residual = c->residual + o;
+    c->kernels->linear(&g);
 }
 
-static void multiply(const en_call *c, const float *x, const float *weights, const float *bias, int accumulate, float *y)
+static void multiply(const en_call *c, const float *x, const float *weights, const float *bias, int add, float *y)
 {
     panel_form f = form_of(c);
-    linear_job j = {c, f, x, panels_of(c, &f, weights), bias, y, accumulate};
-    en_parallel(c->pool, (f.panels + CHUNK - 1) / CHUNK, forward_chunk, &j);
+    linear_job j = {c, f, x, panels_of(c, &f, weights), bias, y, add};
+    en_parallel(c->pool, (f.panels + GROUP - 1) / GROUP, forward_group, &j);
 }
 
-static void backward_chunk(void *arg, int job, int worker)
+static void backward_inputs(void *arg, int job, int worker)
 {
     (void)worker;
     const linear_job *j = arg;
     int k = job * KN_T_DEPTH, depth = j->form.depth - k < KN_T_DEPTH ? j->form.depth - k : KN_T_DEPTH;
-    kn_gemm_t g = {.gy = j->in, .gy_row = j->form.panels * EN_LANES, .gy_panel = EN_LANES, .b = j->packed + (size_t)k * EN_LANES,
-                   .b_panel = (size_t)j->form.depth * EN_LANES, .panels = j->form.panels, .depth = depth, .rows = j->call->images,
-                   .gx = j->out + k, .gx_row = en_blocks(j->form.channels) * EN_LANES, .gx_block = EN_LANES};
-    j->call->kernels->gemm_t(&g);
+    kn_linear_t g = {.gy = j->in, .gy_row = j->form.panels * EN_LANES, .w = j->packed, .inputs = j->form.depth, .first = k, .depth = depth,
+                     .panels = j->form.panels, .rows = j->call->images, .gx = j->out, .gx_row = row_of(j->form.channels)};
+    j->call->kernels->linear_t(&g);
 }
 
 static void multiply_back(const en_call *c, const float *gy, const float *weights, float *gx)
 {
     panel_form f = form_of(c);
     linear_job j = {c, f, gy, panels_of(c, &f, weights), NULL, gx, 0};
-    en_parallel(c->pool, (f.depth + KN_T_DEPTH - 1) / KN_T_DEPTH, backward_chunk, &j);
+    en_parallel(c->pool, (f.depth + KN_T_DEPTH - 1) / KN_T_DEPTH, backward_inputs, &j);
 }
 
 /* gw[o][k] += sum over rows of gy[o] x[k] */
 static void weight_gradient(const en_call *c, const float *x, const float *gy, float *gw)
 {
-    int outputs = c->in[1]->dim[0], inputs = c->in[1]->dim[1], gy_row = en_blocks(outputs) * EN_LANES, x_row = en_blocks(inputs) * EN_LANES;
+    int outputs = c->in[1]->dim[0], inputs = c->in[1]->dim[1], gy_row = row_of(outputs), x_row = row_of(inputs);
     for (int n = 0; n < c->images; n++)
         for (int o = 0; o < outputs; o++)
             for (int k = 0; k < inputs; k++) gw[(size_t)o * (size_t)inputs + (size_t)k] += gy[n * gy_row + o] * x[n * x_row + k];
@@ -72,7 +69,7 @@ static void weight_gradient(const en_call *c, const float *x, const float *gy, f
 
 static void bias_gradient(const en_call *c, const float *gy, float *gb)
 {
-    int outputs = c->in[1]->dim[0], row = en_blocks(outputs) * EN_LANES;
+    int outputs = c->in[1]->dim[0], row = row_of(outputs);
     for (int n = 0; n < c->images; n++)
         for (int o = 0; o < outputs; o++) gb[o] += gy[n * row + o];
 }
@@ -85,7 +82,7 @@ static void linear_fwd(const en_call *c)
 
 static void linear_jvp(const en_call *c)
 {
-    int row = en_blocks(c->in[1]->dim[0]) * EN_LANES;
+    int row = row_of(c->in[1]->dim[0]);
     memset(c->dy, 0, (size_t)c->images * (size_t)row * sizeof *c->dy);
     if (c->dx[0]) multiply(c, c->dx[0], c->x[1], NULL, 1, c->dy);
     if (c->dx[1]) multiply(c, c->x[0], c->dx[1], NULL, 1, c->dy);
@@ -117,7 +114,7 @@ static en_status linear_shape(en_node *n, const en_shape *const in[], en_error *
         return en_fail(e, EN_E_ARG, "weights %s do not fit input %s", en_shape_text(w, tw), en_shape_text(x, tx));
     if (n->inputs > 2 && (in[2]->rank != 1 || in[2]->dim[0] != w->dim[0]))
         return en_fail(e, EN_E_ARG, "bias %s does not fit weights %s", en_shape_text(in[2], tx), en_shape_text(w, tw));
-    panel_form f = panels_for(w->dim[0], w->dim[1], 1, 1);
+    panel_form f = panels_for_linear(w->dim[0], w->dim[1]);
     n->shape = en_nchw(x->dim[0], w->dim[0], 1, 1);
     n->scratch = panels_floats(&f);
     return EN_OK;
@@ -126,7 +123,7 @@ static en_status linear_shape(en_node *n, const en_shape *const in[], en_error *
 static en_status linear_prepare(en_graph *g, en_node *n, en_error *e)
 {
     const en_shape *w = &en_node_at(g, n->in[1])->shape;
-    panel_form f = panels_for(w->dim[0], w->dim[1], 1, 1);
+    panel_form f = panels_for_linear(w->dim[0], w->dim[1]);
     return panels_prepare(g, n, &f, e);
 }
 

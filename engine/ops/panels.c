@@ -8,7 +8,7 @@
 
 panel_form panels_for(int outputs, int channels, int groups, int taps)
 {
-    panel_form f = {outputs, channels, groups, taps, en_blocks(outputs), channels};
+    panel_form f = {outputs, channels, groups, taps, en_blocks(outputs), channels, 1};
     if (groups == 1) return f;
     f.depth = 0;
     for (int p = 0; p < f.panels; p++) {
@@ -18,6 +18,13 @@ panel_form panels_for(int outputs, int channels, int groups, int taps)
         int depth = en_blocks(hi - lo) * EN_LANES;
         if (depth > f.depth) f.depth = depth;
     }
+    return f;
+}
+
+panel_form panels_for_linear(int outputs, int inputs)
+{
+    panel_form f = panels_for(outputs, inputs, 1, 1);
+    f.side_by_side = KN_SIDE_BY_SIDE;
     return f;
 }
 
@@ -31,9 +38,9 @@ int panel_lo(const panel_form *f, int panel)
     return lo < most ? lo : most;
 }
 
-/* `count` rows of weights [C/groups][taps] become as many columns of a panel, from `out` on. 16 elements of each row at a time, so that a row's
+/* `count` rows of weights [C/groups][taps] become as many columns of a panel, from `out` on, `step` floats between one input and the next. 16 elements of each row at a time, so that a row's
  * cache lines are read once, though rows lie a power of two apart. */
-static inline __attribute__((always_inline)) void turn(const panel_form *f, size_t count, const float *rows, float *out)
+static inline __attribute__((always_inline)) void turn(const panel_form *f, size_t count, const float *rows, float *out, size_t step)
 {
     float tile[EN_LANES][EN_LANES] = {{0}}, turned[EN_LANES][EN_LANES];
     size_t taps = (size_t)f->taps, depth = (size_t)f->depth, length = (size_t)(f->channels / f->groups) * taps;
@@ -46,33 +53,35 @@ static inline __attribute__((always_inline)) void turn(const panel_form *f, size
             en_transpose(tile[0], EN_LANES, turned[0], EN_LANES);
         }
         for (size_t i = 0; i < n; i++) {
-            memcpy(out + (t * depth + c) * EN_LANES, turned[i], count * sizeof **turned);
+            memcpy(out + (t * depth + c) * step, turned[i], count * sizeof **turned);
             if (++t == taps) t = 0, c++;
         }
     }
 }
 
-/* One panel from its rows of weights, [up to 16][C/groups][taps]. */
-static void pack(const panel_form *f, int panel, const float *rows, float *out)
+/* One panel from its rows of weights, [up to 16][C/groups][taps], to its place among all of them. */
+static void pack(const panel_form *f, int panel, const float *rows, float *panels)
 {
     int per_group = f->channels / f->groups, of_group = f->outputs / f->groups, lo = panel_lo(f, panel), first = panel * EN_LANES;
     int lanes = f->outputs - first < EN_LANES ? f->outputs - first : EN_LANES;
-    size_t length = (size_t)per_group * (size_t)f->taps;
-    if (lanes < EN_LANES || f->groups > 1) memset(out, 0, (size_t)f->taps * (size_t)f->depth * EN_LANES * sizeof *out);
+    int left = panel / f->side_by_side * f->side_by_side, width = f->panels - left < f->side_by_side ? f->panels - left : f->side_by_side;
+    size_t length = (size_t)per_group * (size_t)f->taps, inputs = (size_t)f->taps * (size_t)f->depth, step = (size_t)width * EN_LANES;
+    float *out = panels + (size_t)left * inputs * EN_LANES + (size_t)(panel - left) * EN_LANES;
+    for (size_t i = 0; i < inputs && (lanes < EN_LANES || f->groups > 1); i++) memset(out + i * step, 0, EN_LANES * sizeof *out);
     for (int lane = 0, count; lane < lanes; lane += count) { /* the outputs of one group */
         int group = (first + lane) / of_group, rest = (group + 1) * of_group - (first + lane);
         count = rest < lanes - lane ? rest : lanes - lane;
         const float *from = rows + (size_t)lane * length;
-        float *to = out + (size_t)(group * per_group - lo) * EN_LANES + lane;
-        if (count == EN_LANES) turn(f, EN_LANES, from, to); /* copies of fixed size: no calls */
-        else turn(f, (size_t)count, from, to);
+        float *to = out + (size_t)(group * per_group - lo) * step + lane;
+        if (count == EN_LANES) turn(f, EN_LANES, from, to, step); /* copies of fixed size: no calls */
+        else turn(f, (size_t)count, from, to, step);
     }
 }
 
 void panels_pack(const panel_form *f, const float *weights, float *out)
 {
-    size_t rows = EN_LANES * (size_t)(f->channels / f->groups) * (size_t)f->taps, panel = panels_floats(f) / (size_t)f->panels;
-    for (int p = 0; p < f->panels; p++) pack(f, p, weights + (size_t)p * rows, out + (size_t)p * panel);
+    size_t rows = EN_LANES * (size_t)(f->channels / f->groups) * (size_t)f->taps;
+    for (int p = 0; p < f->panels; p++) pack(f, p, weights + (size_t)p * rows, out);
 }
 
 typedef struct panels_blob {
@@ -89,13 +98,12 @@ static en_status make_panel(const void *arg, int panel, float *data, en_error *e
     size_t length = (size_t)(f->channels / f->groups) * (size_t)f->taps;
     size_t first = (size_t)panel * EN_LANES * length, all = (size_t)f->outputs * length;
     size_t count = all - first < EN_LANES * length ? all - first : EN_LANES * length;
-    float *to = data + (size_t)panel * (panels_floats(f) / (size_t)f->panels);
     const float *there = en_params_peek(b->params, b->key, b->shape, first, count);
-    if (there) return pack(f, panel, there, to), EN_OK;
+    if (there) return pack(f, panel, there, data), EN_OK;
     float *rows = malloc(count * sizeof *rows);
     if (!rows) return en_fail(e, EN_E_NOMEM, "%s: no memory to pack %zu weights", b->key, count);
     en_status status = en_params_read(b->params, b->key, b->shape, first, count, rows, e);
-    if (status == EN_OK) pack(f, panel, rows, to);
+    if (status == EN_OK) pack(f, panel, rows, data);
     free(rows);
     return status;
 }

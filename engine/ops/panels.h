@@ -10,9 +10,11 @@
 typedef struct panel_form {
     int outputs, channels, groups, taps;
     int panels, depth;
+    int side_by_side; /* panels whose 16 numbers for one input lie together: 1, or more in a linear layer (kn_linear) */
 } panel_form;
 
 panel_form panels_for(int outputs, int channels, int groups, int taps);
+panel_form panels_for_linear(int outputs, int inputs);
 size_t panels_floats(const panel_form *f);
 int panel_lo(const panel_form *f, int panel); /* a multiple of 16 */
 

@@ -47,6 +47,13 @@ float multiply_add(const kn_table *k, float a, float b, float c)
     return fmaf(a, b, c);
 }
 
+float sum16(const float *x)
+{
+    float t[8];
+    for (int i = 0; i < 8; i++) t[i] = x[i] + x[i + 8];
+    return ((t[0] + t[4]) + (t[2] + t[6])) + ((t[1] + t[5]) + (t[3] + t[7]));
+}
+
 float act(const kn_table *k, kn_act a, float x)
 {
     if (a > KN_RELU6) {

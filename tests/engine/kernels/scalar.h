@@ -22,6 +22,8 @@ buffer buffer_copy(const buffer *from);
 void check_same(const char *what, buffer got, buffer want);
 /* a * b + c as this instruction set has it: only the base set of x86-64 rounds twice. */
 float multiply_add(const kn_table *k, float a, float b, float c);
+/* The sum over lanes, in the order that kernels have. */
+float sum16(const float *x);
 /* The smooth ones are the kernel's own: fused and alone must agree to the bit, and activate is held against the formulas below. */
 float act(const kn_table *k, kn_act a, float x);
 /* The documented epilogue: y = act(scale * (sum + bias) + shift + residual), for channel o and place `at` of the output. */
@@ -45,7 +47,9 @@ void ending_free(ending *x);
 /* Every combination of steps. */
 void each_epilogue(const kn_table *k, int rows, void (*try)(const kn_table *, const steps *));
 
-/* Of winograd.c, for the tests of kernels.def. */
+/* Of linear.c and winograd.c, for the tests of kernels.def. */
+void sweep_linear(const kn_table *k);
+void sweep_linear_t(const kn_table *k);
 void sweep_winograd_filter(const kn_table *k);
 void sweep_winograd_product(const kn_table *k);
 void sweep_winograd_input(const kn_table *k);

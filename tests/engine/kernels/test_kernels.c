@@ -126,13 +126,6 @@ static void sweep_gemm(const kn_table *k)
 
 /* ---- gemm_t ---- */
 
-static float sum16(const float *x)
-{
-    float t[8];
-    for (int i = 0; i < 8; i++) t[i] = x[i] + x[i + 8];
-    return ((t[0] + t[4]) + (t[2] + t[6])) + ((t[1] + t[5]) + (t[3] + t[7]));
-}
-
 static void try_gemm_t(const kn_table *k, int rows, int panels, int depth)
 {
     ptrdiff_t gx_block = rows * 32 + 16;
