@@ -74,10 +74,26 @@ static void load_block(const float *from, size_t lanes, size_t hw, float *to)
         for (size_t p = whole; p < hw; p++) to[i * hw + p] = from[p * EN_LANES + i];
 }
 
+/* Three rows of n numbers become groups of three, four at a time. Returns how many groups it has made. */
+static size_t interleave_colours(size_t n, const float *from, float *to)
+{
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4, to += 12) {
+        four r, g, b;
+        memcpy(&r, from + i, sizeof r);
+        memcpy(&g, from + n + i, sizeof g);
+        memcpy(&b, from + 2 * n + i, sizeof b);
+        four first = PICK(r, g, 0, 4, 1, 5), last = PICK(r, g, 2, 6, 3, 7), green_blue = PICK(first, b, 3, 5, 3, 5);
+        four mixed[3] = {PICK(first, b, 0, 1, 4, 2), PICK(green_blue, last, 0, 1, 4, 5), PICK(b, last, 2, 6, 7, 3)};
+        memcpy(to, mixed, sizeof mixed);
+    }
+    return i;
+}
+
 /* `count` rows of n numbers become n groups of `count`. */
 static void interleave(size_t count, size_t n, const float *from, float *to)
 {
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = count == 3 ? interleave_colours(n, from, to) : 0; i < n; i++)
         for (size_t c = 0; c < count; c++) to[i * count + c] = from[c * n + i];
 }
 
