@@ -48,7 +48,7 @@ static line line_of(const en_graph *g, const en_node *n)
     line l = {.count = 1, .bytes = 4.0 * (double)n->floats};
     const int *out = n->shape.dim, *in = g->node[n->in[0]].shape.dim;
     const en_attr *a = &n->attr;
-    double pixels = (double)out[2] * out[3];
+    double pixels = (double)out[2] * out[3] * (n->pooled ? 4 : 1);
     for (int k = 0; k < n->inputs; k++) l.bytes += 4.0 * (double)en_count(&g->node[n->in[k]].shape);
     if (n->residual >= 0) l.bytes += 4.0 * (double)n->floats;
     int at = snprintf(l.text, sizeof l.text, "%-17s %4d -> %-4d %3d x %-3d", n->op->name, in[1], out[1], out[2], out[3]);
@@ -59,7 +59,8 @@ static line line_of(const en_graph *g, const en_node *n)
         const en_node *f = n->before >= 0 ? &g->node[n->before] : NULL;
         if (f) l.flops += 2.0 * f->shape.dim[1] * f->shape.dim[2] * f->shape.dim[3] * in[1];
         if (f) l.bytes += 4.0 * (double)en_count(&g->node[f->in[1]].shape);
-        snprintf(l.text + at, sizeof l.text - (size_t)at, "  %2d taps, stride %d, groups %d%s", taps, a->stride[0], a->groups, f ? ", behind 1 tap" : "");
+        snprintf(l.text + at, sizeof l.text - (size_t)at, "  %2d taps, stride %d, groups %d%s", taps, a->stride[0], a->groups,
+                 f ? ", behind 1 tap" : n->pooled ? ", pooled" : "");
     } else if (!strcmp(n->op->name, "linear")) {
         l.flops = 2.0 * in[1] * out[1];
     } else if (!strcmp(n->op->name, "attention")) {

@@ -5,12 +5,12 @@
  *
  * The last node of such a chain takes over the work of those before it; it keeps its place, its name and its consumers.
  *
- * A large input of a depthwise convolution, made by a 1 x 1 convolution, is never stored as a whole. And a picture is stored the way the first
- * convolution reads it. */
+ * A large input of a depthwise convolution, made by a 1 x 1 convolution, is never stored as a whole, nor is what a max pool reads if Winograd's
+ * convolution makes it. And a picture is stored the way the first convolution reads it. */
 #include "engine/build.h"
 #include "engine/ops/conv.h"
 
-extern const en_op en_op_conv2d, en_op_linear, en_op_batch_norm, en_op_add, en_op_scale_channels;
+extern const en_op en_op_conv2d, en_op_linear, en_op_batch_norm, en_op_add, en_op_scale_channels, en_op_max_pool;
 
 static int consumers(const en_graph *g, en_ref x)
 {
@@ -35,7 +35,7 @@ static int is_between(const en_graph *g, en_ref x)
 static int can_absorb(const en_graph *g, en_ref x)
 {
     const en_node *n = &g->node[x];
-    return (n->op == &en_op_conv2d || n->op == &en_op_linear) && n->prepared && n->act == KN_NONE && is_between(g, x);
+    return (n->op == &en_op_conv2d || n->op == &en_op_linear) && n->prepared && n->act == KN_NONE && !n->pooled && is_between(g, x);
 }
 
 /* Node `last` becomes the op of node `first`, inputs and all; its own step has been noted in *first by the caller. */
@@ -83,11 +83,27 @@ static void multiply_on_the_way(en_graph *g, en_node *n)
     read_past(n, f, floats);
 }
 
+/* Winograd's convolution has 4 x 4 pixels in its hands when it stores them, and may store the maxima of 2 x 2 instead. */
+static void pool_on_the_way(en_graph *g, en_ref i)
+{
+    const en_node *n = &g->node[i], *f = &g->node[n->in[0]];
+    const en_attr *a = &n->attr;
+    if (f->op != &en_op_conv2d || !f->prepared || f->residual >= 0 || f->pooled || g->exact || !is_between(g, n->in[0])) return;
+    if (a->kernel[0] != 2 || a->stride[0] != 2 || a->pad[0]) return; /* windows are square */
+    if (!conv2d_pools(f, &g->node[f->in[0]].shape, &g->node[f->in[1]].shape)) return;
+    en_shape shape = n->shape;
+    take_over(g, i, n->in[0]);
+    g->node[i].shape = shape;
+    g->node[i].floats = en_floats(&shape);
+    g->node[i].pooled = 1;
+}
+
 static void fuse_node(en_graph *g, en_ref i)
 {
     en_node *n = &g->node[i];
     if (!n->op || n->tail) return;
     if (n->op == &en_op_conv2d) join(g, n), multiply_on_the_way(g, n);
+    if (n->op == &en_op_max_pool) pool_on_the_way(g, i);
     en_node *f = &g->node[n->in[0]];
     if (n->op == &en_op_batch_norm && n->prepared && can_absorb(g, n->in[0]) && !f->scale && f->residual < 0) {
         f->scale = n->prepared;

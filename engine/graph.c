@@ -304,8 +304,8 @@ char *en_graph_text(const en_graph *g)
         if (n->absorbed) continue;
         used += (size_t)snprintf(text + used, room - used, "%4d %-20.20s %-22s", i, n->op ? n->op->name : n->key ? "param" : "input", en_shape_text(&n->shape, shape));
         for (int k = 0; k < n->inputs; k++) used += (size_t)snprintf(text + used, room - used, " %d", n->in[k]);
-        used += (size_t)snprintf(text + used, room - used, "%s%s%s%s%s%s  %.60s\n", n->before >= 0 ? " +expand" : "", n->gate >= 0 ? " +gate" : "", n->scale ? " +batch_norm" : "", n->residual >= 0 ? " +add" : "",
-                                 n->act ? " +act" : "", n->tail ? " (tail)" : n->cut ? " (cut)" : "", n->name ? n->name : n->key ? n->key : "");
+        used += (size_t)snprintf(text + used, room - used, "%s%s%s%s%s%s%s  %.60s\n", n->before >= 0 ? " +expand" : "", n->gate >= 0 ? " +gate" : "", n->scale ? " +batch_norm" : "", n->residual >= 0 ? " +add" : "",
+                                 n->act ? " +act" : "", n->pooled ? " +max_pool" : "", n->tail ? " (tail)" : n->cut ? " (cut)" : "", n->name ? n->name : n->key ? n->key : "");
     }
     return text;
 }

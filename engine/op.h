@@ -83,6 +83,7 @@ struct en_node {
     en_ref residual;
     kn_act act;
     en_ref gate;                        /* [N,C,1,1]: multiplies the channels of the first input when it is read */
+    int pooled;                         /* of each 2 x 2 pixels only the maximum is stored: `shape` is that of the maxima */
     en_ref before;                      /* the 1 x 1 convolution that makes this depthwise one's input, some rows at a time */
     size_t value, adjoint;              /* offsets into the graph's memory; NO_MEMORY if none */
     en_ref last_use;

@@ -131,11 +131,12 @@ typedef struct kn_mean {
  *     v[tap * g->tap + i * 16 + c] = transform of one channel block of input, x [h][w][16]; i counts the tiles g->first ..
  *     y = epilogue(transform of m[tap * g->tap + i * 16 + c]), one channel block of output, y [h][w][16], only what lies inside
  *
- * Tiles are numbered row by row, `columns` in a row. The epilogue's channel pointers begin at this block; its `biased` is 1 or 0. */
+ * Tiles are numbered row by row, `columns` in a row. The epilogue's channel pointers begin at this block; its `biased` is 1 or 0. Of pooled outputs only
+ * the maximum of each 2 x 2 pixels is stored, y [h / 2][w / 2][16]: then h and w are even, and there is no residual. */
 enum { KN_TILE = 4, KN_WINOGRAD_POINTS = 6, KN_WINOGRAD_TAPS = 36 };
 typedef struct kn_tiles {
     int h, w, pad_h, pad_w; /* of the side that is read or written; outputs have no padding */
-    int columns, first, count;
+    int columns, first, count, pooled;
     size_t tap;
 } kn_tiles;
 

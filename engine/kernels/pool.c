@@ -5,9 +5,6 @@
 
 #include <math.h>
 
-/* The larger of the two, or NaN if there is one. */
-INLINE vf larger(vf best, vf x) { return v_sel((x > best) | (x != x), x, best); }
-
 void KN(max_pool)(const kn_pool *o)
 {
     for (int p = 0; p < o->p; p++)
@@ -19,7 +16,7 @@ void KN(max_pool)(const kn_pool *o)
                     int y = p * o->stride_h - o->pad_h + ky, x = q * o->stride_w - o->pad_w + kx;
                     if (y < 0 || y >= o->h || x < 0 || x >= o->w) continue;
                     const float *from = o->x + ((ptrdiff_t)y * o->w + x) * 16;
-                    UNROLL for (int j = 0; j < VN; j++) best[j] = larger(best[j], v_load(from + j * VW));
+                    UNROLL for (int j = 0; j < VN; j++) best[j] = v_larger(best[j], v_load(from + j * VW));
                 }
             for (int j = 0; j < VN; j++) v_store(o->y + ((ptrdiff_t)p * o->q + q) * 16 + j * VW, best[j]);
         }

@@ -125,6 +125,9 @@ INLINE float sum16(const float *x)
     return (t[0] + t[2]) + (t[1] + t[3]);
 }
 
+/* The larger of the two, or NaN if there is one. */
+INLINE vf v_larger(vf best, vf x) { return v_sel((x > best) | (x != x), x, best); }
+
 /* max(x, 0) and min(max(x, 0), 6); NaN stays NaN. */
 INLINE vf v_relu(vf x) { return v_max(v_set(0), x); }
 INLINE vf v_relu6(vf x) { return v_min(v_set(6), v_relu(x)); }

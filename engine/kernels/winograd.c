@@ -243,14 +243,29 @@ INLINE void output_tile(const kn_tiles *g, const float *m, const kn_epilogue *e,
     }
 }
 
-void KN(winograd_output)(const kn_tiles *given, const float *m, const kn_epilogue *epilogue, float *y)
+/* The maxima of 2 x 2 pixels of a tile [rows][columns][16]. */
+INLINE void pool_tile(const float *tile, int rows, int columns, float *y, ptrdiff_t row)
 {
-    const kn_tiles tiles = *given, *g = &tiles; /* which no store can change */
-    const kn_epilogue local = *epilogue, *e = &local;
-    for (int i = 0; i < g->count; i++, m += 16) {
-        int p = (g->first + i) / g->columns * M, q = (g->first + i) % g->columns * M;
-        for (int j = 0; j < 16; j += VW) output_tile(g, m + j, e, y, p, q, j);
-        for (int r = p; r < p + M && r < g->h; r++)
-            finish_smooth(e, y + ((ptrdiff_t)r * g->w + q) * 16, g->w - q < M ? g->w - q : M, 16);
+    for (int r = 0; r < rows; r += 2)
+        for (int s = 0; s < columns; s += 2)
+            for (int j = 0; j < 16; j += VW) {
+                const float *x = tile + (r * columns + s) * 16 + j, *below = x + columns * 16;
+                v_store(y + r / 2 * row + s / 2 * 16 + j, v_larger(v_larger(v_larger(v_load(x), v_load(x + 16)), v_load(below)), v_load(below + 16)));
+            }
+}
+
+void KN(winograd_output)(const kn_tiles *g, const float *m, const kn_epilogue *epilogue, float *y)
+{
+    const kn_epilogue local = *epilogue, *e = &local; /* which no store can change */
+    kn_tiles to = *g;
+    const int h = to.h, w = to.w, count = to.count, pooled = to.pooled;
+    for (int i = 0; i < count; i++, m += 16) {
+        int p = (to.first + i) / to.columns * M, q = (to.first + i) % to.columns * M, top = pooled ? 0 : p, left = pooled ? 0 : q;
+        int rows = h - p < M ? h - p : M, columns = w - q < M ? w - q : M;
+        float tile[M * M * 16], *out = pooled ? tile : y;
+        if (pooled) to.h = rows, to.w = columns;
+        for (int j = 0; j < 16; j += VW) output_tile(&to, m + j, e, out, top, left, j);
+        for (int r = top; r < top + rows; r++) finish_smooth(e, out + ((ptrdiff_t)r * to.w + left) * 16, columns, 16);
+        if (pooled) pool_tile(tile, rows, columns, y + ((ptrdiff_t)(p / 2) * (w / 2) + q / 2) * 16, (ptrdiff_t)(w / 2) * 16);
     }
 }

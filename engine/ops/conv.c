@@ -38,7 +38,8 @@ static int window(const en_shape *w, int axis) { return w->rank == 4 ? w->dim[2 
 conv_geometry conv_geometry_of(const en_node *n, const en_shape *x, const en_shape *w)
 {
     const en_attr *a = &n->attr;
-    conv_geometry m = {.c = x->dim[1], .h = x->dim[2], .w = x->dim[3], .o = n->shape.dim[1], .p = n->shape.dim[2], .q = n->shape.dim[3],
+    int pooled = n->pooled ? 2 : 1;
+    conv_geometry m = {.c = x->dim[1], .h = x->dim[2], .w = x->dim[3], .o = n->shape.dim[1], .p = n->shape.dim[2] * pooled, .q = n->shape.dim[3] * pooled,
                   .r = window(w, 0), .s = window(w, 1), .stride_h = a->stride[0], .stride_w = a->stride[1], .pad_h = a->pad[0], .pad_w = a->pad[1],
                   .blocks = en_blocks(x->dim[1]), .stored = x->layout == EN_PICTURE ? x->dim[1] : EN_LANES,
                   .x_image = en_image_floats(x), .y_image = en_image_floats(&n->shape)};
@@ -346,11 +347,17 @@ static int is_winograd(const conv_geometry *m)
     return m->r == 3 && m->s == 3 && m->stride_h == 1 && m->stride_w == 1 && m->form.groups == 1 && winograd_suits(m->c, m->o, m->p, m->q);
 }
 
+int conv2d_pools(const en_node *n, const en_shape *x, const en_shape *w)
+{
+    conv_geometry m = conv_geometry_of(n, x, w);
+    return is_winograd(&m) && m.p % 2 == 0 && m.q % 2 == 0;
+}
+
 static void convolve_winograd(const forward_job *j)
 {
     const conv_geometry *m = j->m;
     winograd g = {.call = j->call, .c = m->c, .h = m->h, .w = m->w, .o = m->o, .p = m->p, .q = m->q, .pad_h = m->pad_h, .pad_w = m->pad_w, .x = j->x,
-                  .packed = j->packed, .y = j->y, .epilogue = epilogue_of(j, 0)};
+                  .packed = j->packed, .y = j->y, .pooled = j->call->node->pooled, .epilogue = epilogue_of(j, 0)};
     g.epilogue.bias = j->bias;
     g.epilogue.biased = j->call->biased;
     winograd_convolve(&g);

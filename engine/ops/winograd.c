@@ -59,7 +59,7 @@ static void transform_input(const plan *s, const kn_tiles *part, int image, int 
 static void transform_output(const plan *s, const kn_tiles *part, int image, int block, float *m)
 {
     const winograd *g = s->g;
-    size_t map = (size_t)g->p * (size_t)g->q * EN_LANES, at = ((size_t)image * (size_t)en_blocks(g->o) + (size_t)block) * map;
+    size_t map = (size_t)g->p * (size_t)g->q * EN_LANES / (g->pooled ? 4 : 1), at = ((size_t)image * (size_t)en_blocks(g->o) + (size_t)block) * map;
     kn_epilogue e = g->epilogue;
     e.biased = image < e.biased;
     if (e.bias) e.bias += block * EN_LANES;
@@ -113,7 +113,7 @@ static void run_job(void *arg, int job, int worker)
     int first = block * TILES, tiles = total - first < TILES ? total - first : TILES, few = tiles <= KN_FEW;
     float *v = g->call->worker_scratch + (size_t)worker * g->call->node->worker_scratch, *u = v + TAPS * input_tap(g->c, 0), *m = u + PANELS * POINTS * filter_tap;
     kn_tiles input = {.h = g->h, .w = g->w, .pad_h = g->pad_h, .pad_w = g->pad_w, .columns = s->columns, .count = tiles, .tap = input_tap(g->c, few)};
-    kn_tiles output = {.h = g->p, .w = g->q, .columns = s->columns, .count = tiles, .tap = product_tap};
+    kn_tiles output = {.h = g->p, .w = g->q, .columns = s->columns, .count = tiles, .pooled = g->pooled, .tap = product_tap};
     if (s->ready[worker] != block)
         for (int b = 0; b < en_blocks(g->c); b++) each_image(s, first, b, transform_input, input, v + b * input_block(few));
     s->ready[worker] = block;

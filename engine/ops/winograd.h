@@ -10,6 +10,7 @@ typedef struct winograd {
     int c, h, w, o, p, q, pad_h, pad_w; /* channels, height, width of input and output */
     const float *x, *packed;            /* packed: the panels of the direct convolution, [O/16][9][C][16] */
     float *y;
+    int pooled;                         /* y holds the maxima of 2 x 2 pixels */
     kn_epilogue epilogue;               /* for all channels; residual laid out like y; `biased` counts images */
 } winograd;
 

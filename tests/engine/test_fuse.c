@@ -149,6 +149,37 @@ TEST(a_depthwise_convolution_that_makes_its_input_itself_changes_no_bit)
     free(expanded(160, 2, 3, (en_conv){.pad = 1}, &(setting){0}, &count)); /* no run of pixels */
 }
 
+/* ---- max pools ---- */
+
+/* A convolution of 3 x 3 and a max pool, and an activation before it or, in case 2, behind it. */
+static float *pooled(int k, int side, int window, const setting *s, size_t *count)
+{
+    static const int channels[] = {32, 40, 64};
+    int c = channels[k];
+    en_params *p = made_up_params();
+    en_graph *g = graph_of(p);
+    en_ref x = en_input(g, en_nchw(IMAGES, c, side, side + side % 2 + 2)), h = conv_bn(g, "pooled", x, c, c, 3, (en_conv){.pad = 1});
+    en_ref y = en_max_pool(g, k == 0 ? en_relu(g, h) : k == 1 ? en_silu(g, h) : h, window, 2, 0);
+    float *out = output_of(g, x, k == 2 ? en_silu(g, y) : y, s, k == 2 ? " +batch_norm +max_pool" : " +batch_norm +act +max_pool", count);
+    en_params_free(p);
+    return out;
+}
+
+static float *pooled_case(int k, const setting *s, size_t *count)
+{
+    static const int sides[] = {16, 14, 8}; /* 14 is no whole number of tiles */
+    return pooled(k, sides[k], 2, s, count);
+}
+
+TEST(maxima_that_winograds_convolution_stores_change_no_bit)
+{
+    size_t count;
+    check_cases(pooled_case, 3);
+    free(pooled(0, 15, 2, &(setting){0}, &count)); /* an odd height */
+    free(pooled(0, 16, 3, &(setting){0}, &count)); /* windows that overlap */
+    free(pooled(0, 16, 2, &(setting){.options.exact = 1}, &count));
+}
+
 /* ---- gates ---- */
 
 /* Squeeze-and-excitation and the convolution behind it. */

@@ -191,9 +191,38 @@ static void try_winograd_output(const kn_table *k, kn_tiles g, const steps *s)
     ending_free(&tail);
 }
 
+/* The maxima of what the same call gives without pooling. */
+static void try_winograd_pooled(const kn_table *k, kn_tiles g, const steps *s)
+{
+    buffer m = buffer_random(KN_WINOGRAD_TAPS * g.tap), all = buffer_new((size_t)(g.h * g.w * 16)), y = buffer_new(all.n / 4);
+    ending tail = ending_of(s, 16, &all);
+    if (s->bias) m.at[0] = NAN;
+    buffer want = buffer_copy(&y);
+    k->winograd_output(&g, m.at, &tail.e, all.at);
+    g.pooled = 1;
+    k->winograd_output(&g, m.at, &tail.e, y.at);
+    for (int i = 0; i < g.count * TILE * TILE / 4; i++) {
+        int tile = g.first + i / (TILE * TILE / 4), p = tile / g.columns * TILE + i / 2 % 2 * 2, q = tile % g.columns * TILE + i % 2 * 2;
+        for (int lane = 0; lane < 16 && p < g.h && q < g.w; lane++) {
+            const float *x = all.at + (p * g.w + q) * 16 + lane;
+            float most = x[0];
+            for (int next = 1; next < 4; next++) {
+                float z = x[(next / 2 * g.w + next % 2) * 16];
+                if (z > most || isnan(z)) most = z;
+            }
+            want.at[(p / 2 * (g.w / 2) + q / 2) * 16 + lane] = most;
+        }
+    }
+    check_same(k->name, y, want);
+    free(all.memory);
+    free(m.memory);
+    ending_free(&tail);
+}
+
 static void try_winograd_output_epilogue(const kn_table *k, const steps *s)
 {
     try_winograd_output(k, (kn_tiles){.h = 6, .w = 9, .columns = 3, .first = 1, .count = 5, .tap = 96}, s);
+    if (!s->residual) try_winograd_pooled(k, (kn_tiles){.h = 6, .w = 10, .columns = 3, .first = 1, .count = 5, .tap = 96}, s);
 }
 
 void sweep_winograd_output(const kn_table *k)
@@ -202,6 +231,10 @@ void sweep_winograd_output(const kn_table *k)
         int columns = (w + TILE - 1) / TILE;
         try_winograd_output(k, (kn_tiles){.h = 7, .w = w, .columns = columns, .first = 1, .count = 2 * columns - 1, .tap = 144}, &plain);
         try_winograd_output(k, (kn_tiles){.h = w, .w = 5, .columns = 2, .count = 2 * columns, .tap = 144}, &plain);
+    }
+    for (int w = 2; w <= 14; w += 2) {
+        int columns = (w + TILE - 1) / TILE;
+        try_winograd_pooled(k, (kn_tiles){.h = 6, .w = w, .columns = columns, .first = columns > 1, .count = 2 * columns - 1, .tap = 144}, &plain);
     }
     each_epilogue(k, 1, try_winograd_output_epilogue);
 }
