@@ -140,10 +140,12 @@ typedef struct kn_tiles {
     size_t tap;
 } kn_tiles;
 
-/* The transform of filters, and at once the product for at most KN_FEW tiles: one chain of multiply-adds, depth <= KN_CHAIN,
+/* The transform of filters, and at once the product for at most KN_SOME tiles: one chain of multiply-adds, depth <= KN_CHAIN,
  *
- *     m[tap * m_tap + i * 16 + o] = (add ? m : 0) + sum over k < depth of  u[tap][k][o] * v[k / 16][tap][i][k % 16],  v [depth / 16][36][KN_FEW][16] */
-enum { KN_FEW = 4 };
+ *     m[tap * m_tap + i * 16 + o] = (add ? m : 0) + sum over k < depth of  u[tap][k][o] * v[k / 16][tap][i][k % 16]
+ *
+ * with v [depth / 16][36][KN_SOME][16], or KN_FEW instead of KN_SOME if there are no more tiles than that. */
+enum { KN_FEW = 4, KN_SOME = 16 };
 typedef struct kn_winograd {
     int depth, tiles;
     const float *w;

@@ -157,9 +157,95 @@ INLINE void point_rows(const kn_winograd *g, const int tiles, int i, int j)
     }
 }
 
+/* ---- some tiles: one point of all of them at a time, so that a filter is transformed once; along columns first, for STEPS input channels ---- */
+
+#if defined __AVX512F__ || defined __aarch64__
+enum { SOME = 16 };
+#else
+enum { SOME = 8 };
+#endif
+enum { ZERO, FINITE, INFINITE }; /* kinds of points */
+
+static const float point[T] = {0, P, -P, Q, -Q, 0};
+
+static int kind_of(int a) { return a == 0 ? ZERO : a == T - 1 ? INFINITE : FINITE; }
+
+INLINE vf at_point(const int kind, vf z, vf zz, vf first, vf middle, vf last)
+{
+    return kind == ZERO ? first : kind == INFINITE ? last : v_fma(z, middle, v_fma(zz, last, first));
+}
+
+INLINE void transform_rows(const kn_winograd *g, const int kind, int a, const float *w, int steps, float t[R][STEPS * VW])
+{
+    const vf z = v_set(point[a]), zz = v_set(point[a] * point[a]);
+    for (int k = 0; k < steps; k++, w += 16) {
+        __builtin_prefetch(w + (size_t)a * g->w_tap + STEPS * 16);
+        if (a < R) __builtin_prefetch(w + (size_t)(T + a) * g->w_tap + STEPS * 16);
+        UNROLL for (size_t s = 0; s < R; s++)
+            v_store(&t[s][k * VW], at_point(kind, z, zz, v_load(w + s * g->w_tap), v_load(w + (R + s) * g->w_tap), v_load(w + (2 * R + s) * g->w_tap)));
+    }
+}
+
+/* What one point and `steps` channels add to the sums of some tiles; v: the first of them. */
+INLINE void point_sums(const int kind, int b, const float t[R][STEPS * VW], const float *v, int steps, const int tiles, vf sum[SOME])
+{
+    const vf z = v_set(point[b]), zz = v_set(point[b] * point[b]);
+    const float *row = t[0];
+    for (int left = steps; left > 0; left -= 16, v += T * T * KN_SOME * 16) {
+        int count = left < 16 ? left : 16;
+        for (int k = 0; k < count; k++, row += VW) {
+            const vf u = at_point(kind, z, zz, v_load(row), v_load(row + STEPS * VW), v_load(row + 2 * STEPS * VW));
+            UNROLL for (int n = 0; n < tiles; n++) sum[n] = v_fma(v_set(v[n * 16 + k]), u, sum[n]);
+        }
+    }
+}
+
+/* Tiles i .. i+tiles-1 of point (a, b), channels k .. k+steps-1. A chain of sums goes on in `chain`. */
+INLINE void point_tiles(const kn_winograd *g, int a, int b, const int tiles, int i, int j, int k, int steps, const float t[R][STEPS * VW], float *chain)
+{
+    vf sum[SOME];
+    const float *v = g->v + ((k / 16 * T + a) * T + b) * KN_SOME * 16 + i * 16;
+    UNROLL for (int n = 0; n < tiles; n++) sum[n] = k ? v_load(chain + (i + n) * VW) : v_set(0);
+    if (b == 0) point_sums(ZERO, b, t, v, steps, tiles, sum);
+    else if (b < T - 1) point_sums(FINITE, b, t, v, steps, tiles, sum);
+    else point_sums(INFINITE, b, t, v, steps, tiles, sum);
+    int last = k + steps == g->depth;
+    float *m = g->m + (size_t)(a * T + b) * g->m_tap + i * 16 + j;
+    UNROLL for (int n = 0; n < tiles; n++) {
+        if (last && g->add) sum[n] = v_load(m + n * 16) + sum[n];
+        v_store(last ? m + n * 16 : chain + (i + n) * VW, sum[n]);
+    }
+}
+
+static void some_tiles(const kn_winograd *g, int j)
+{
+    float chain[T * T][KN_SOME * VW], t[R][STEPS * VW];
+    for (int k = 0, steps; k < g->depth; k += steps) {
+        steps = g->depth - k < STEPS ? g->depth - k : STEPS;
+        for (int a = 0; a < T; a++) {
+            const float *w = g->w + k * 16 + j;
+            if (kind_of(a) == ZERO) transform_rows(g, ZERO, a, w, steps, t);
+            else if (kind_of(a) == FINITE) transform_rows(g, FINITE, a, w, steps, t);
+            else transform_rows(g, INFINITE, a, w, steps, t);
+            for (int b = 0; b < T; b++) {
+                int i = 0;
+                float *sums = chain[a * T + b];
+                if (SOME > 8) for (; i + 16 <= g->tiles; i += 16) point_tiles(g, a, b, SOME, i, j, k, steps, t, sums);
+                for (; i + 8 <= g->tiles; i += 8) point_tiles(g, a, b, 8, i, j, k, steps, t, sums);
+                for (; i + 4 <= g->tiles; i += 4) point_tiles(g, a, b, 4, i, j, k, steps, t, sums);
+                for (; i < g->tiles; i++) point_tiles(g, a, b, 1, i, j, k, steps, t, sums);
+            }
+        }
+    }
+}
+
 void KN(winograd_product)(const kn_winograd *g)
 {
     for (int j = 0; j < 16; j += VW) {
+        if (g->tiles > KN_FEW) {
+            some_tiles(g, j);
+            continue;
+        }
         int i = 0;
         for (; i + FEW <= g->tiles; i += FEW) point_rows(g, FEW, i, j);
         for (; i + FEW / 2 <= g->tiles; i += FEW / 2) point_rows(g, FEW / 2, i, j);

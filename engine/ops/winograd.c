@@ -21,10 +21,13 @@ enum {
 
 int winograd_suits(int c, int o, int p, int q) { return c >= LEAST_CHANNELS && o >= LEAST_CHANNELS && p >= LEAST_SIDE && q >= LEAST_SIDE; }
 
-/* Floats between one tap and the next of the transformed input, [36][C/16][tiles][16] or for few tiles [C/16][36][tiles][16]; between its
+/* How many tiles the transformed input has room for if all of them go through winograd_product; otherwise 0. */
+static int few_of(int tiles) { return tiles <= KN_FEW ? KN_FEW : tiles <= KN_SOME ? KN_SOME : 0; }
+
+/* Floats between one tap and the next of the transformed input, [36][C/16][tiles][16] or for few tiles [C/16][36][few][16]; between its
  * channel blocks; between points of a row of the filters, [6][depth][16], and between taps of the product, [36][tiles][16]. */
-static size_t input_tap(int c, int few) { return few ? KN_FEW * EN_LANES : (size_t)en_blocks(c) * TILES * EN_LANES + PAD; }
-static ptrdiff_t input_block(int few) { return few ? TAPS * KN_FEW * EN_LANES : TILES * EN_LANES; }
+static size_t input_tap(int c, int few) { return few ? (size_t)few * EN_LANES : (size_t)en_blocks(c) * TILES * EN_LANES + PAD; }
+static ptrdiff_t input_block(int few) { return few ? TAPS * few * EN_LANES : TILES * EN_LANES; }
 static const size_t filter_tap = DEPTH * EN_LANES + PAD, product_tap = PANELS * TILES * EN_LANES + PAD;
 
 size_t winograd_worker_floats(int c) { return TAPS * (input_tap(c, 0) + product_tap) + PANELS * POINTS * filter_tap; }
@@ -69,14 +72,14 @@ static void transform_output(const plan *s, const kn_tiles *part, int image, int
 }
 
 /* Panels o .. o+panels-1 of the product for few tiles, DEPTH channels at a time. */
-static void multiply_few(const plan *s, int tiles, int o, int panels, const float *v, float *m)
+static void multiply_few(const plan *s, int tiles, int few, int o, int panels, const float *v, float *m)
 {
     const winograd *g = s->g;
     size_t w_tap = (size_t)g->c * EN_LANES;
     for (int i = 0; i < panels; i++)
         for (int first = 0; first < g->c; first += DEPTH)
             g->call->kernels->winograd_product(&(kn_winograd){.depth = g->c - first < DEPTH ? g->c - first : DEPTH, .tiles = tiles,
-                .w = g->packed + (size_t)(o + i) * 9 * w_tap + (size_t)first * EN_LANES, .w_tap = w_tap, .v = v + first / EN_LANES * input_block(1),
+                .w = g->packed + (size_t)(o + i) * 9 * w_tap + (size_t)first * EN_LANES, .w_tap = w_tap, .v = v + first / EN_LANES * input_block(few),
                 .m = m + i * TILES * EN_LANES, .m_tap = product_tap, .add = first > 0});
 }
 
@@ -110,7 +113,7 @@ static void run_job(void *arg, int job, int worker)
     plan *s = arg;
     const winograd *g = s->g;
     int block = job / s->chunks, chunk = job % s->chunks, all = en_blocks(g->o), total = s->per_image * g->call->images;
-    int first = block * TILES, tiles = total - first < TILES ? total - first : TILES, few = tiles <= KN_FEW;
+    int first = block * TILES, tiles = total - first < TILES ? total - first : TILES, few = few_of(tiles);
     float *v = g->call->worker_scratch + (size_t)worker * g->call->node->worker_scratch, *u = v + TAPS * input_tap(g->c, 0), *m = u + PANELS * POINTS * filter_tap;
     kn_tiles input = {.h = g->h, .w = g->w, .pad_h = g->pad_h, .pad_w = g->pad_w, .columns = s->columns, .count = tiles, .tap = input_tap(g->c, few)};
     kn_tiles output = {.h = g->p, .w = g->q, .columns = s->columns, .count = tiles, .pooled = g->pooled, .tap = product_tap};
@@ -119,7 +122,7 @@ static void run_job(void *arg, int job, int worker)
     s->ready[worker] = block;
     for (int o = all * chunk / s->chunks, end = all * (chunk + 1) / s->chunks, panels; o < end; o += panels) {
         panels = end - o < PANELS ? end - o : PANELS;
-        if (few) multiply_few(s, tiles, o, panels, v, m);
+        if (few) multiply_few(s, tiles, few, o, panels, v, m);
         else multiply(s, tiles, o, panels, v, u, m);
         for (int i = 0; i < panels; i++) each_image(s, first, o + i, transform_output, output, m + i * TILES * EN_LANES);
     }

@@ -94,7 +94,7 @@ void sweep_winograd_filter(const kn_table *k)
 /* The same bits as the transform that winograd_filter stores and one chain of multiply-adds on it. */
 static void try_winograd_product(const kn_table *k, int depth, int tiles, int add)
 {
-    size_t w_tap = (size_t)(depth + 3) * 16, u_tap = (size_t)depth * 16, v_tap = KN_FEW * 16, v_block = KN_WINOGRAD_TAPS * v_tap,
+    size_t w_tap = (size_t)(depth + 3) * 16, u_tap = (size_t)depth * 16, v_tap = (tiles > KN_FEW ? KN_SOME : KN_FEW) * 16, v_block = KN_WINOGRAD_TAPS * v_tap,
            m_tap = (size_t)tiles * 16 + 16;
     buffer w = buffer_random(9 * w_tap), u = buffer_new(KN_WINOGRAD_TAPS * u_tap), v = buffer_new((size_t)((depth + 15) / 16) * v_block),
            m = buffer_new(KN_WINOGRAD_TAPS * m_tap);
@@ -124,11 +124,12 @@ static void try_winograd_product(const kn_table *k, int depth, int tiles, int ad
 
 void sweep_winograd_product(const kn_table *k)
 {
-    for (int tiles = 1; tiles <= KN_FEW; tiles++)
+    for (int tiles = 1; tiles <= KN_SOME; tiles++)
         for (int depth = 1; depth <= 130; depth += depth < 4 ? 1 : 7) try_winograd_product(k, depth, tiles, depth % 2);
     try_winograd_product(k, 32, 4, 0);
     try_winograd_product(k, 64, 2, 1);
     try_winograd_product(k, 128, 3, 1);
+    try_winograd_product(k, 128, 16, 1);
 }
 
 static void try_winograd_input(const kn_table *k, kn_tiles g)
