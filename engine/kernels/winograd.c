@@ -62,14 +62,23 @@ INLINE void output_1d(const vf m[T], vf y[M])
     y[3] = plus(plus(m[5], P * PP / N_P, odd_p), Q * QQ / N_Q, odd_q);
 }
 
-/* Row a of the filters' transform along columns, as filter_1d has it; `row` are the weights' three rows. */
+/* One row of G g, for one point: what filter_1d has for it. */
+enum { ZERO, FINITE, INFINITE };
+
+static const float point[T] = {0, P, -P, Q, -Q, 0};
+
+INLINE int kind_of(int a) { return a == 0 ? ZERO : a == T - 1 ? INFINITE : FINITE; }
+
+INLINE vf at_point(const int kind, vf z, vf zz, vf first, vf middle, vf last)
+{
+    return kind == ZERO ? first : kind == INFINITE ? last : v_fma(z, middle, v_fma(zz, last, first));
+}
+
+/* Row a of the filters' transform along columns; `row` are the weights' three rows. */
 INLINE void filter_row(const float *const row[R], ptrdiff_t w_tap, const int a, vf t[R])
 {
-    const float point = a == 1 ? P : a == 2 ? -P : a == 3 ? Q : -Q;
-    UNROLL for (int s = 0; s < R; s++) {
-        vf first = v_load(row[0] + s * w_tap), last = v_load(row[2] + s * w_tap);
-        t[s] = a == 0 ? first : a == T - 1 ? last : plus(plus(first, point * point, last), point, v_load(row[1] + s * w_tap));
-    }
+    const vf z = v_set(point[a]), zz = v_set(point[a] * point[a]);
+    UNROLL for (int s = 0; s < R; s++) t[s] = at_point(kind_of(a), z, zz, v_load(row[0] + s * w_tap), v_load(row[1] + s * w_tap), v_load(row[2] + s * w_tap));
 }
 
 /* Points (a, 0 .. 5). */
@@ -164,17 +173,6 @@ enum { SOME = 16 };
 #else
 enum { SOME = 8 };
 #endif
-enum { ZERO, FINITE, INFINITE }; /* kinds of points */
-
-static const float point[T] = {0, P, -P, Q, -Q, 0};
-
-static int kind_of(int a) { return a == 0 ? ZERO : a == T - 1 ? INFINITE : FINITE; }
-
-INLINE vf at_point(const int kind, vf z, vf zz, vf first, vf middle, vf last)
-{
-    return kind == ZERO ? first : kind == INFINITE ? last : v_fma(z, middle, v_fma(zz, last, first));
-}
-
 INLINE void transform_rows(const kn_winograd *g, const int kind, int a, const float *w, int steps, float t[R][STEPS * VW])
 {
     const vf z = v_set(point[a]), zz = v_set(point[a] * point[a]);

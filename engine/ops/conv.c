@@ -38,8 +38,8 @@ static int window(const en_shape *w, int axis) { return w->rank == 4 ? w->dim[2 
 conv_geometry conv_geometry_of(const en_node *n, const en_shape *x, const en_shape *w)
 {
     const en_attr *a = &n->attr;
-    int pooled = n->pooled ? 2 : 1;
-    conv_geometry m = {.c = x->dim[1], .h = x->dim[2], .w = x->dim[3], .o = n->shape.dim[1], .p = n->shape.dim[2] * pooled, .q = n->shape.dim[3] * pooled,
+    int side = n->pooled ? 2 : 1; /* of the pixels of which one is stored */
+    conv_geometry m = {.c = x->dim[1], .h = x->dim[2], .w = x->dim[3], .o = n->shape.dim[1], .p = n->shape.dim[2] * side, .q = n->shape.dim[3] * side,
                   .r = window(w, 0), .s = window(w, 1), .stride_h = a->stride[0], .stride_w = a->stride[1], .pad_h = a->pad[0], .pad_w = a->pad[1],
                   .blocks = en_blocks(x->dim[1]), .stored = x->layout == EN_PICTURE ? x->dim[1] : EN_LANES,
                   .x_image = en_image_floats(x), .y_image = en_image_floats(&n->shape)};
