@@ -96,7 +96,7 @@ static void try_linear_t(const kn_table *k, int rows, int panels, int first, int
             want.at[r * gx_row + i] += sum16(sum);
         }
     k->linear_t(&g);
-    char what[80];
+    char what[120];
     snprintf(what, sizeof what, "%s linear_t, %d rows, %d panels, inputs %d and %d more", k->name, rows, panels, first, depth);
     check_same(what, gx, want);
     free(gy.memory);
