@@ -124,19 +124,12 @@ static void look_ahead(const kn_gemm *g, span *s, int panel, int panels)
     if (g->ahead) s->ahead = g->ahead, s->ahead_step = g->ahead_step, s->ahead_count = g->ahead_count;
 }
 
-/* n things in as few equal parts as hold at most `most` each: how many in a part. */
-static int part(int n, int most)
-{
-    int parts = (n + most - 1) / most;
-    return (n + parts - 1) / parts;
-}
-
 void KN(gemm)(const kn_gemm *g)
 {
     /* A residual that is the output itself must not be overwritten by parked sums: then one pass covers everything. */
     int in_place = g->epilogue.residual == g->c, whole = in_place || g->depth <= KN_CHAIN;
-    int whole_taps = in_place ? g->taps : whole ? part(g->taps, KN_CHAIN / g->depth) : 1;
-    int block = whole ? g->depth : 16 * part((g->depth + 15) / 16, KN_CHAIN / 16);
+    int whole_taps = in_place ? g->taps : whole ? kn_part(g->taps, KN_CHAIN / g->depth) : 1;
+    int block = whole ? g->depth : 16 * kn_part((g->depth + 15) / 16, KN_CHAIN / 16);
     for (int panel = 0, width = 0; panel < g->panels; panel += widths[width].panels) {
         while (widths[width].panels > g->panels - panel) width++;
         span s = {.first = 1};

@@ -32,6 +32,14 @@ typedef struct kn_epilogue {
  * chains are for accuracy, as the rounding error of a chain grows with its length (6144 steps in Swin-L). Only where the residual is the
  * output itself there is one chain. `biased` of the epilogue counts the rows of each run. */
 enum { KN_CHAIN = 144 };
+
+/* n things in as few equal parts as hold at most `most` each: how many in a part. */
+static inline int kn_part(int n, int most)
+{
+    int parts = (n + most - 1) / most;
+    return (n + parts - 1) / parts;
+}
+
 typedef struct kn_gemm {
     const float *a;
     ptrdiff_t a_run, a_row, a_block;
@@ -69,7 +77,7 @@ typedef struct kn_gemm_t {
  *
  *     y[row * y_row + o] = epilogue((add ? y : 0) + sum over k < depth of  x[row * x_row + k] * w[o / 32][k][o % 32])
  *
- * in chains as gemm has them. Weights of an input that is zero in all rows may not be read: infinity times zero counts as nothing, or not. */
+ * in chains as gemm has them. Weights of an input that is zero in all rows need not be read: infinity or NaN among them may go unnoticed. */
 enum { KN_SIDE_BY_SIDE = 2 };
 typedef struct kn_linear {
     const float *x;

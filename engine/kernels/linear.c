@@ -102,7 +102,7 @@ static void any_rows(const kn_linear *g, const chain *s, int row, int count)
 
 void KN(linear)(const kn_linear *g)
 {
-    int blocks = (g->depth + 15) / 16, most = KN_CHAIN / 16, chains = (blocks + most - 1) / most, length = (blocks + chains - 1) / chains * 16;
+    int length = 16 * kn_part((g->depth + 15) / 16, KN_CHAIN / 16);
     live now, next, other;
     find_live(g, 0, rows_together(g->rows), 0, length, &next);
     for (int k = 0; k < g->depth; k += length) {
