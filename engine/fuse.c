@@ -38,12 +38,14 @@ static int can_absorb(const en_graph *g, en_ref x)
     return (n->op == &en_op_conv2d || n->op == &en_op_linear) && n->prepared && n->act == KN_NONE && !n->pooled && is_between(g, x);
 }
 
-/* Node `last` becomes the op of node `first`, inputs and all; its own step has been noted in *first by the caller. */
+/* Node `last` becomes the op of node `first`, inputs and all, and keeps its shape; its own step has been noted in *first by the caller. */
 static void take_over(en_graph *g, en_ref last, en_ref first)
 {
     en_node *l = &g->node[last], *f = &g->node[first];
     en_node n = *f;
     n.name = l->name;
+    n.shape = l->shape;
+    n.floats = l->floats;
     n.cut = l->cut;
     n.tail = l->tail;
     n.output = l->output;
@@ -86,16 +88,14 @@ static void multiply_on_the_way(en_graph *g, en_node *n)
 /* Winograd's convolution has 4 x 4 pixels in its hands when it stores them, and may store the maxima of 2 x 2 instead. */
 static void pool_on_the_way(en_graph *g, en_ref i)
 {
-    const en_node *n = &g->node[i], *f = &g->node[n->in[0]];
+    const en_node *n = &g->node[i];
     const en_attr *a = &n->attr;
+    en_node *f = &g->node[n->in[0]];
     if (f->op != &en_op_conv2d || !f->prepared || f->residual >= 0 || f->pooled || g->exact || !is_between(g, n->in[0])) return;
     if (a->kernel[0] != 2 || a->stride[0] != 2 || a->pad[0]) return; /* windows are square */
     if (!conv2d_pools(f, &g->node[f->in[0]].shape, &g->node[f->in[1]].shape)) return;
-    en_shape shape = n->shape;
+    f->pooled = 1;
     take_over(g, i, n->in[0]);
-    g->node[i].shape = shape;
-    g->node[i].floats = en_floats(&shape);
-    g->node[i].pooled = 1;
 }
 
 static void fuse_node(en_graph *g, en_ref i)

@@ -38,8 +38,8 @@ int panel_lo(const panel_form *f, int panel)
     return lo < most ? lo : most;
 }
 
-/* `count` rows of weights [C/groups][taps] become as many columns of a panel, from `out` on, `step` floats between one input and the next. 16 elements of each row at a time, so that a row's
- * cache lines are read once, though rows lie a power of two apart. */
+/* `count` rows of weights [C/groups][taps] become as many columns of a panel, from `out` on, `step` floats between one input and the next. 16 elements
+ * of each row at a time, so that a row's cache lines are read once, though rows lie a power of two apart. */
 static inline __attribute__((always_inline)) void turn(const panel_form *f, size_t count, const float *rows, float *out, size_t step)
 {
     float tile[EN_LANES][EN_LANES] = {{0}}, turned[EN_LANES][EN_LANES];
