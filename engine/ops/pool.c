@@ -30,18 +30,24 @@ static void max_pool_fwd(const en_call *c)
     en_parallel(c->pool, c->images * en_blocks(c->in[0]->dim[1]), max_pool_block, &call);
 }
 
-/* The place in x, one lane of a channel block, of the maximum of output pixel (p, q). */
-static ptrdiff_t argmax(const kn_pool *o, const float *x, int p, int q)
+/* Where in x, one channel block, the maxima of output pixel (p, q) are: of each lane, `at` the pixel's first number. */
+static void argmax(const kn_pool *o, const float *x, int p, int q, ptrdiff_t at[EN_LANES])
 {
-    ptrdiff_t best = -1;
+    float best[EN_LANES] = {0};
+    int none = 1;
     for (int ky = 0; ky < o->kh; ky++)
         for (int kx = 0; kx < o->kw; kx++) {
             int y = p * o->stride_h - o->pad_h + ky, z = q * o->stride_w - o->pad_w + kx;
             if (y < 0 || y >= o->h || z < 0 || z >= o->w) continue;
-            ptrdiff_t at = ((ptrdiff_t)y * o->w + z) * EN_LANES;
-            if (best < 0 || x[at] > x[best] || x[at] != x[at]) best = at;
+            ptrdiff_t here = ((ptrdiff_t)y * o->w + z) * EN_LANES;
+            for (int lane = 0; lane < EN_LANES; lane++) {
+                float v = x[here + lane];
+                int better = none | (v > best[lane]) | (v != v);
+                best[lane] = better ? v : best[lane];
+                at[lane] = better ? here : at[lane];
+            }
+            none = 0;
         }
-    return best;
 }
 
 /* For each output: dy = dx at its maximum, or gx there += gy. */
@@ -49,15 +55,18 @@ static void along_maxima(const en_call *c, const float *dx, float *dy, float *gx
 {
     kn_pool o = window_of(c);
     size_t in = en_block_floats(c->in[0]), out = en_block_floats(&c->node->shape);
+    ptrdiff_t from[EN_LANES] = {0};
     for (size_t b = 0; b < (size_t)c->images * (size_t)en_blocks(c->in[0]->dim[1]); b++)
         for (int p = 0; p < o.p; p++)
-            for (int q = 0; q < o.q; q++)
-                for (size_t lane = 0; lane < EN_LANES; lane++) {
-                    size_t from = b * in + (size_t)argmax(&o, c->x[0] + b * in + lane, p, q) + lane;
-                    size_t to = b * out + ((size_t)p * (size_t)o.q + (size_t)q) * EN_LANES + lane;
-                    if (dy) dy[to] = dx[from];
-                    if (gx) gx[from] += gy[to];
+            for (int q = 0; q < o.q; q++) {
+                size_t to = b * out + ((size_t)p * (size_t)o.q + (size_t)q) * EN_LANES;
+                argmax(&o, c->x[0] + b * in, p, q, from);
+                for (int lane = 0; lane < EN_LANES; lane++) {
+                    size_t at = b * in + (size_t)from[lane] + (size_t)lane;
+                    if (dy) dy[to + (size_t)lane] = dx[at];
+                    if (gx) gx[at] += gy[to + (size_t)lane];
                 }
+            }
 }
 
 static void max_pool_jvp(const en_call *c) { along_maxima(c, c->dx[0], c->dy, NULL, NULL); }
