@@ -26,7 +26,8 @@ double en_exp(double x)
     if (isnan(x)) return x;
     if (x > 709.782712893384) return INFINITY;
     if (x < -745.1332191019412) return 0;
-    double k = floor(x * 1.4426950408889634 + 0.5), high = x - k * ln2_high, low = k * ln2_low, r = high - low;
+    const double shift = 0x1.8p52; /* whose last digit counts ones: adding it rounds */
+    double k = (x * 1.4426950408889634 + shift) - shift, high = x - k * ln2_high, low = k * ln2_low, r = high - low;
     double tail = 0; /* e^r - 1 - r, smallest terms first */
     for (int i = 13; i >= 2; i--) tail = tail * r + inverse_factorial[i];
     tail = tail * r * r;
