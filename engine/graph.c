@@ -4,6 +4,8 @@
 
 #include "engine/cpu.h"
 #include "engine/ops.h"
+#include "engine/ops/conv.h"
+#include "engine/ops/linear.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -62,7 +64,7 @@ static en_ref append(en_graph *g, const en_node *node)
     en_node *n = &g->node[g->nodes];
     *n = *node;
     n->floats = en_floats(&n->shape);
-    n->residual = n->gate = n->before = EN_NONE;
+    n->residual = n->gate = n->before = n->sums_of = EN_NONE;
     n->value = n->adjoint = EN_NO_MEMORY;
     char text[64];
     if (n->floats == 0) return en_graph_error(g, EN_E_ARG, "%s: no tensor can have the shape %s", n->op ? n->op->name : "input", en_shape_text(&n->shape, text)), EN_NONE;
@@ -98,7 +100,7 @@ int en_cut(en_graph *g, const en_ref *refs, int n)
         copy[i] = refs[i];
         g->node[refs[i]].cut |= 1u << g->cuts;
     }
-    g->cut[g->cuts] = (en_cut_set){copy, n};
+    g->cut[g->cuts] = (en_cut_set){.refs = copy, .count = n};
     return g->cuts++;
 }
 
@@ -140,6 +142,7 @@ static en_status prepare_node(en_graph *g, en_node *n, en_error *e)
     int constant = n->inputs > 1 && n->op->prepare;
     for (int k = 1; k < n->inputs; k++) constant &= g->node[n->in[k]].key != NULL;
     if (constant) EN_TRY(n->op->prepare(g, n, e));
+    if (n->sums_of != EN_NONE) EN_TRY(linear_prepare_sums(g, n, &g->node[n->sums_of].shape, e));
     for (int k = 0; k < n->inputs; k++) {
         en_node *p = &g->node[n->in[k]];
         if (p->key && !(constant && n->op->packs >> k & 1)) EN_TRY(en_params_plain(g->params, p->key, &p->shape, &p->constant, e));
@@ -182,6 +185,7 @@ en_status en_graph_finish(en_graph *g, const en_options *o, en_error *e)
         else g->kernels = named;
     if (o->isa && !named) return en_fail(e, EN_E_UNSUPPORTED, "instruction set %s: not in this program, or not on this processor", o->isa);
     en_mark_tails(g);
+    en_find_sums(g);
     EN_TRY(en_prepare(g, e));
     if (!o->no_fuse) en_fuse(g);
     EN_TRY(en_plan(g, e));
@@ -245,11 +249,7 @@ static int acts_by_position(const en_graph *g, const en_node *n)
 {
     static const en_op *const ops[] = {&en_op_batch_norm, &en_op_relu,       &en_op_relu6, &en_op_sigmoid, &en_op_silu,       &en_op_gelu,
                                        &en_op_scale_channels, &en_op_layer_norm, &en_op_add, &en_op_softmax, &en_op_log_softmax};
-    if (n->op == &en_op_conv2d) {
-        const en_shape *w = &g->node[n->in[1]].shape;
-        int one = w->rank == 2 || (w->dim[2] == 1 && w->dim[3] == 1);
-        return one && n->attr.stride[0] == 1 && n->attr.stride[1] == 1 && !n->attr.pad[0] && !n->attr.pad[1];
-    }
+    if (n->op == &en_op_conv2d) return conv2d_by_position(n, &g->node[n->in[1]].shape);
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
         if (n->op == ops[i]) return 1;
     return 0;

@@ -72,6 +72,8 @@ char *en_graph_text(const en_graph *g);              /* one line per node; the c
 float *en_value(en_graph *g, en_ref x);
 float *en_tangent(en_graph *g, en_ref x);
 float *en_adjoint(en_graph *g, en_ref x, int seed, int order);
+/* The adjoint of the first member of the sweep's cut, summed over positions: [N][C], C rounded up to whole blocks of 16. Valid like en_adjoint. */
+const float *en_adjoint_sum(en_graph *g, int seed, int order);
 
 /* Values of all nodes; with cut >= 0 also tangents over its tail, starting from the direction (stored layout, for the first member of the
  * cut; NULL: the members' own values). cut -1: values alone. */
@@ -93,6 +95,8 @@ void en_copy_outside(en_graph *g, int cut, en_graph *from, int image);
 void en_seed(en_graph *g, int cut, int seeds, int order);
 /* Adjoints of the members of the cut. */
 void en_reverse(en_graph *g);
+/* The same for who wants the first member's adjoint summed over positions alone; adjoints of the cut may be left out where that is quicker. */
+void en_reverse_sums(en_graph *g);
 /* The same; each node of the tail is shown, the last first, when its adjoints are complete and before they go on to its inputs. The visitor may
  * change them (guided backpropagation does) or add them up (FullGrad does). */
 typedef void en_visitor(void *arg, en_ref x);

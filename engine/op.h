@@ -34,6 +34,7 @@ typedef struct en_call {
     const float *gy, *dgy;
     const float *residual;             /* what a fused op adds before it stores */
     const float *gate;                 /* what a fused op multiplies the channels of its input by, [images][C]; or NULL */
+    int sparse;                        /* nobody reads gx[0] where x[0], of `biased` images, is zero: it need not be right there */
     const en_node *before;             /* the node whose work a fused op does first, on the same input; or NULL */
     float *scratch, *worker_scratch;   /* as many floats as the shape rule asked for; the second once per worker */
     en_pool *pool;
@@ -72,6 +73,8 @@ struct en_node {
     size_t floats;                      /* of one copy of the value                           */
     size_t scratch, worker_scratch;     /* floats; the first only where nothing was prepared  */
     const float *prepared;              /* an op's constant parameters as the kernel wants them */
+    en_ref sums_of;                     /* what is flattened into a linear layer's input, if its weights are wanted */
+    const float *summed;                /* summed over positions, and these (sums.c); otherwise EN_NONE           */
     const float *constant;              /* a parameter's own values, if anyone reads them plain */
     unsigned cut, tail;                 /* bit k: member of cut k; depends on cut k           */
     int output;

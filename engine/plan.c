@@ -99,6 +99,8 @@ static void collect(en_graph *g, buffers *b)
         if (!n->prepared && n->scratch > g->scratch) g->scratch = n->scratch;
         if (n->worker_scratch > g->worker_floats) g->worker_floats = n->worker_scratch;
     }
+    for (int k = 0; k < g->cuts && g->seeds; k++)
+        add(b, en_sums_floats(g, &g->cut[k]) * (g->first_order ? 1 : 2) * (size_t)g->seeds, end - 1 - en_sums_at(&g->cut[k]), end, &g->cut[k].sums);
 }
 
 static int by_size(const void *a, const void *b)
@@ -137,7 +139,7 @@ static size_t place(buffer *b, const buffer *placed, int count, const buffer **o
 
 en_status en_plan(en_graph *g, en_error *e)
 {
-    size_t room = 2 * (size_t)g->nodes + 1;
+    size_t room = 2 * (size_t)g->nodes + (size_t)g->cuts + 1;
     buffers b = {malloc(room * sizeof *b.list), 0};
     const buffer **others = malloc(room * sizeof *others);
     en_status status = EN_OK;

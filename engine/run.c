@@ -76,6 +76,7 @@ static int is_first(const en_graph *g, const en_node *n, int cut)
 
 static void forward_first(const en_call *call)
 {
+    static const float one[EN_LANES] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     en_call c = *call;
     const en_shape *s = &c.node->shape;
     size_t block = en_block_floats(s);
@@ -83,9 +84,8 @@ static void forward_first(const en_call *call)
     c.biased = 0;
     c.y += c.node->floats;
     c.node->op->fwd(&c);
-    for (size_t at = 0; at < c.node->floats; at += EN_LANES)
-        for (int i = 0; i < EN_LANES; i++)
-            call->y[at + (size_t)i] = bias ? c.y[at + (size_t)i] + bias[at / block % (size_t)en_blocks(s->dim[1]) * EN_LANES + (size_t)i] : c.y[at + (size_t)i];
+    for (size_t i = 0; i < c.node->floats / block; i++)
+        c.kernels->affine(block / EN_LANES, one, bias ? bias + i % (size_t)en_blocks(s->dim[1]) * EN_LANES : NULL, c.y + i * block, call->y + i * block);
 }
 
 static void forward_node(en_graph *g, const en_node *n, int cut, int what)
@@ -183,6 +183,7 @@ static void reverse_node(en_graph *g, const en_node *n)
     en_ref self = (en_ref)(n - g->node);
     if (rides_along(g, n, cut)) {
         c.images *= g->sweep_seeds * order;
+        c.sparse = en_zero_is_dead(g, n->in[0], cut);
         c.gy = en_adjoint(g, self, 0, 1);
         c.gx[0] = en_adjoint(g, n->in[0], 0, 1);
         n->op->vjp(&c);
@@ -223,10 +224,14 @@ static void clear_adjoint(en_graph *g, en_ref x, en_ref visitor)
         memset(at(g, n->adjoint), 0, n->floats * (size_t)(g->sweep_seeds * g->sweep_order) * sizeof(float));
 }
 
-void en_reverse_shown(en_graph *g, en_visitor *visit, void *arg)
+static void reverse(en_graph *g, en_visitor *visit, void *arg, int sums_alone)
 {
     for (int i = g->nodes - 1; i >= 0; i--) {
         clear_adjoint(g, i, i);
+        if (i == en_sums_at(&g->cut[g->sweep_cut])) {
+            en_make_sums(g);
+            if (sums_alone) return;
+        }
         if (!en_in_tail(&g->node[i], g->sweep_cut)) continue;
         if (visit) visit(arg, i);
         for (int k = 0; k < g->node[i].inputs; k++) clear_adjoint(g, g->node[i].in[k], i);
@@ -234,4 +239,6 @@ void en_reverse_shown(en_graph *g, en_visitor *visit, void *arg)
     }
 }
 
-void en_reverse(en_graph *g) { en_reverse_shown(g, NULL, NULL); }
+void en_reverse_shown(en_graph *g, en_visitor *visit, void *arg) { reverse(g, visit, arg, 0); }
+void en_reverse(en_graph *g) { reverse(g, NULL, NULL, 0); }
+void en_reverse_sums(en_graph *g) { reverse(g, NULL, NULL, 1); }

@@ -93,12 +93,15 @@ typedef struct kn_linear {
  *
  *     gx[row * gx_row + k] += sum over o of  w[o / 32][k][o % 32] * gy[row * gy_row + o]
  *
- * with sixteen partial sums and a tree like gemm_t's. */
+ * with sixteen partial sums and a tree like gemm_t's. If `live` is not NULL, it holds the inputs of `live_rows` rows, gx_row floats apart, that all rows
+ * of gx belong to in turn, and nobody reads a gx whose input is zero: it may stay as it is, and its weights are not read. */
 typedef struct kn_linear_t {
     const float *gy;
     ptrdiff_t gy_row;
     const float *w;
     int inputs, first, depth, panels, rows;
+    const float *live;
+    int live_rows;
     float *gx;
     ptrdiff_t gx_row;
 } kn_linear_t;

@@ -121,8 +121,20 @@ void KN(linear)(const kn_linear *g)
 
 /* ---- gx += w' gy ---- */
 
-/* What G panels, of which the first is number `panel`, add to the sums of all k. */
-INLINE void add_panels(const kn_linear_t *g, int panel, const float *gy, float sums[ROWS][KN_T_DEPTH][16], const int R, const int G)
+/* The inputs whose gradient anybody reads. */
+static void find_wanted(const kn_linear_t *g, int row, int rows, live *l)
+{
+    l->count = 0;
+    for (int k = 0; k < g->depth; k++) {
+        int any = g->live == NULL;
+        for (int r = row; r < row + rows && !any; r++) any = g->live[r % g->live_rows * g->gx_row + g->first + k] != 0;
+        l->k[l->count] = k;
+        l->count += any;
+    }
+}
+
+/* What G panels, of which the first is number `panel`, add to the sums of all inputs that are wanted. */
+INLINE void add_panels(const kn_linear_t *g, const live *wanted, int panel, const float *gy, float sums[ROWS][KN_T_DEPTH][16], const int R, const int G)
 {
     const int width = G < KN_SIDE_BY_SIDE ? G : KN_SIDE_BY_SIDE, pairs = G / width, step = width * 16;
     size_t pair = (size_t)step * (size_t)g->inputs;
@@ -130,13 +142,16 @@ INLINE void add_panels(const kn_linear_t *g, int panel, const float *gy, float s
     vf y[ROWS][16 * VN];
     UNROLL for (int r = 0; r < R; r++)
         UNROLL for (int j = 0; j < G * VN; j++) y[r][j] = v_load(gy + r * g->gy_row + panel * 16 + j * VW);
-    for (int k = 0; k < g->depth; k++, w += step) {
+    for (int i = 0; i < wanted->count; i++) {
+        int k = wanted->k[i], beyond = i + AHEAD - wanted->count; /* the end of these panels: then the first inputs of the next ones */
+        const float *ahead = beyond < 0 ? w + (size_t)wanted->k[i + AHEAD] * step : w + (size_t)pairs * pair + (size_t)wanted->k[beyond < i ? beyond : 0] * step;
+        UNROLL for (int j = 0; j < G; j++) __builtin_prefetch(ahead + (size_t)(j / width) * pair + j % width * 16);
         vf sum[ROWS][VN];
         UNROLL for (int r = 0; r < R; r++)
             UNROLL for (int j = 0; j < VN; j++) sum[r][j] = v_load(&sums[r][k][j * VW]);
         UNROLL for (int p = 0; p < pairs; p++)
             UNROLL for (int j = 0; j < width * VN; j++) {
-                vf v = v_load(w + (size_t)p * pair + j * VW);
+                vf v = v_load(w + (size_t)p * pair + (size_t)k * step + j * VW);
                 UNROLL for (int r = 0; r < R; r++) sum[r][j % VN] = v_fma(v, y[r][p * width * VN + j], sum[r][j % VN]);
             }
         UNROLL for (int r = 0; r < R; r++)
@@ -149,15 +164,17 @@ INLINE void rows_back(const kn_linear_t *g, int row, const int R)
     const int G = together(R);
     const float *gy = g->gy + row * g->gy_row;
     float sums[ROWS][KN_T_DEPTH][16];
+    live wanted;
     int panel = 0;
+    find_wanted(g, row, R, &wanted);
     for (int r = 0; r < R; r++)
         for (int k = 0; k < g->depth; k++)
             for (int j = 0; j < 16; j++) sums[r][k][j] = 0;
-    for (; panel + G <= g->panels; panel += G) add_panels(g, panel, gy, sums, R, G);
-    if (G > 2) for (; panel + 2 <= g->panels; panel += 2) add_panels(g, panel, gy, sums, R, 2);
-    if (panel < g->panels) add_panels(g, panel, gy, sums, R, 1);
+    for (; panel + G <= g->panels; panel += G) add_panels(g, &wanted, panel, gy, sums, R, G);
+    if (G > 2) for (; panel + 2 <= g->panels; panel += 2) add_panels(g, &wanted, panel, gy, sums, R, 2);
+    if (panel < g->panels) add_panels(g, &wanted, panel, gy, sums, R, 1);
     for (int r = 0; r < R; r++)
-        for (int k = 0; k < g->depth; k++) g->gx[(row + r) * g->gx_row + g->first + k] += sum16(sums[r][k]);
+        for (int i = 0; i < wanted.count; i++) g->gx[(row + r) * g->gx_row + g->first + wanted.k[i]] += sum16(sums[r][wanted.k[i]]);
 }
 
 void KN(linear_t)(const kn_linear_t *g)

@@ -25,6 +25,10 @@ const float *conv_weights(const en_call *c, const conv_geometry *m, const float 
 void conv_back(const en_call *c, const float *gy, const float *weights, float *gx);
 size_t conv_back_floats(const conv_geometry *m);
 
+/* Whether each output depends on the inputs at its own position alone; and for such a convolution gx [images][C] += w' gy [images][O]. */
+int conv2d_by_position(const en_node *n, const en_shape *w);
+void conv2d_back_sums(const en_call *c, const float *gy, float *gx);
+
 /* gw += B'(x) gy and gb += sum of gy: plain loops in double, for training and tests. */
 void conv_weight_gradient(const en_call *c, const float *x, const float *gy, float *gw);
 void conv_bias_gradient(const en_call *c, const float *gy, float *gb);

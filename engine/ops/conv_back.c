@@ -78,6 +78,31 @@ static void backward_depthwise(void *arg, int job, int worker)
         }
 }
 
+int conv2d_by_position(const en_node *n, const en_shape *w)
+{
+    const en_attr *a = &n->attr;
+    int one = w->rank == 2 || (w->dim[2] == 1 && w->dim[3] == 1);
+    return one && a->stride[0] == 1 && a->stride[1] == 1 && !a->pad[0] && !a->pad[1];
+}
+
+static void backward_rows(void *arg, int piece, int worker)
+{
+    (void)worker;
+    const backward_job *j = arg;
+    const panel_form *f = &j->m->form;
+    int c0 = piece * KN_T_DEPTH, depth = j->m->c - c0 < KN_T_DEPTH ? j->m->c - c0 : KN_T_DEPTH;
+    j->call->kernels->gemm_t(&(kn_gemm_t){.gy = j->gy, .gy_row = (ptrdiff_t)f->panels * EN_LANES, .gy_panel = EN_LANES, .b = j->packed + c0 * EN_LANES,
+                                          .b_panel = (size_t)f->depth * EN_LANES, .panels = f->panels, .depth = depth, .rows = j->call->images,
+                                          .gx = j->gx + c0, .gx_row = (ptrdiff_t)j->m->blocks * EN_LANES, .gx_block = EN_LANES});
+}
+
+void conv2d_back_sums(const en_call *c, const float *gy, float *gx)
+{
+    conv_geometry m = conv_geometry_of(c->node, c->in[0], c->in[1]);
+    backward_job j = {&m, c, gy, conv_weights(c, &m, NULL), gx, (m.c + KN_T_DEPTH - 1) / KN_T_DEPTH};
+    en_parallel(c->pool, j.pieces, backward_rows, &j);
+}
+
 /* A window of one pixel at stride 1, and pixels enough: the panels are turned over, 64 channels at a time, and the forward product does the rest. */
 enum { TURN_LEAST = 16, TURN_ROWS = 256 };
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The linear layer, y = x W' + b for each row of x. Values, tangents and images of a batch are rows of one product, so the weights are
  * read once for all of them; backwards too, from the same panels. */
+#include "engine/ops/linear.h"
+
 #include "engine/ops.h"
 #include "engine/ops/panels.h"
 
@@ -48,14 +50,32 @@ static void backward_inputs(void *arg, int job, int worker)
     int k = job * KN_T_DEPTH, depth = j->form.depth - k < KN_T_DEPTH ? j->form.depth - k : KN_T_DEPTH;
     kn_linear_t g = {.gy = j->in, .gy_row = j->form.panels * EN_LANES, .w = j->packed, .inputs = j->form.depth, .first = k, .depth = depth,
                      .panels = j->form.panels, .rows = j->call->images, .gx = j->out, .gx_row = row_of(j->form.channels)};
+    if (j->call->sparse) g.live = j->call->x[0], g.live_rows = j->call->biased;
     j->call->kernels->linear_t(&g);
+}
+
+static void over_inputs(const en_call *c, const panel_form *f, const float *gy, const float *packed, float *gx)
+{
+    linear_job j = {c, *f, gy, packed, NULL, gx, 0};
+    en_parallel(c->pool, (f->depth + KN_T_DEPTH - 1) / KN_T_DEPTH, backward_inputs, &j);
 }
 
 static void multiply_back(const en_call *c, const float *gy, const float *weights, float *gx)
 {
     panel_form f = form_of(c);
-    linear_job j = {c, f, gy, panels_of(c, &f, weights), NULL, gx, 0};
-    en_parallel(c->pool, (f.depth + KN_T_DEPTH - 1) / KN_T_DEPTH, backward_inputs, &j);
+    over_inputs(c, &f, gy, panels_of(c, &f, weights), gx);
+}
+
+en_status linear_prepare_sums(en_graph *g, en_node *n, const en_shape *flattened, en_error *e)
+{
+    panel_form f = panels_for_linear(en_node_at(g, n->in[1])->shape.dim[0], flattened->dim[1]);
+    return panels_prepare_sums(g, n, &f, flattened->dim[2] * flattened->dim[3], &n->summed, e);
+}
+
+void linear_back_sums(const en_call *c, int channels, const float *gy, float *gx)
+{
+    panel_form f = panels_for_linear(c->in[1]->dim[0], channels);
+    over_inputs(c, &f, gy, c->node->summed, gx);
 }
 
 /* gw[o][k] += sum over rows of gy[o] x[k] */

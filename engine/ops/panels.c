@@ -89,32 +89,52 @@ typedef struct panels_blob {
     en_params *params;
     const char *key;
     const en_shape *shape;
+    size_t positions; /* that are added up */
 } panels_blob;
+
+/* rows [count][positions] becomes [count]. */
+static void add_up(const float *rows, size_t count, size_t positions, float *sums)
+{
+    for (size_t i = 0; i < count; i++, rows += positions) {
+        double sum = 0;
+        for (size_t s = 0; s < positions; s++) sum += (double)rows[s];
+        sums[i] = (float)sum;
+    }
+}
 
 static en_status make_panel(const void *arg, int panel, float *data, en_error *e)
 {
     const panels_blob *b = arg;
     const panel_form *f = &b->form;
-    size_t length = (size_t)(f->channels / f->groups) * (size_t)f->taps;
-    size_t first = (size_t)panel * EN_LANES * length, all = (size_t)f->outputs * length;
-    size_t count = all - first < EN_LANES * length ? all - first : EN_LANES * length;
-    const float *there = en_params_peek(b->params, b->key, b->shape, first, count);
-    if (there) return pack(f, panel, there, data), EN_OK;
-    float *rows = malloc(count * sizeof *rows);
+    size_t length = (size_t)(f->channels / f->groups) * (size_t)f->taps, lanes = (size_t)f->outputs - (size_t)panel * EN_LANES;
+    size_t count = (lanes < EN_LANES ? lanes : EN_LANES) * length, first = (size_t)panel * EN_LANES * length * b->positions, all = count * b->positions;
+    const float *there = en_params_peek(b->params, b->key, b->shape, first, all);
+    if (there && b->positions == 1) return pack(f, panel, there, data), EN_OK;
+    float *rows = malloc((there ? count : all) * sizeof *rows);
     if (!rows) return en_fail(e, EN_E_NOMEM, "%s: no memory to pack %zu weights", b->key, count);
-    en_status status = en_params_read(b->params, b->key, b->shape, first, count, rows, e);
+    en_status status = there ? EN_OK : en_params_read(b->params, b->key, b->shape, first, all, rows, e);
+    if (status == EN_OK && b->positions > 1) add_up(there ? there : rows, count, b->positions, rows);
     if (status == EN_OK) pack(f, panel, rows, data);
     free(rows);
     return status;
 }
 
-en_status panels_prepare(en_graph *g, en_node *n, const panel_form *f, en_error *e)
+static en_status prepare(en_graph *g, const en_node *n, const panel_form *f, int positions, const char *what, const float **out, en_error *e)
 {
     const en_node *w = en_node_at(g, n->in[1]);
     char name[512];
-    snprintf(name, sizeof name, "%s/panels", w->key);
-    const panels_blob b = {*f, en_params_of(g), w->key, &w->shape};
-    return en_params_blob(en_params_of(g), &(en_blob){name, panels_floats(f), f->panels, make_panel, &b, sizeof b}, &n->prepared, e);
+    snprintf(name, sizeof name, "%s/%s", w->key, what);
+    const panels_blob b = {*f, en_params_of(g), w->key, &w->shape, (size_t)positions};
+    return en_params_blob(en_params_of(g), &(en_blob){name, panels_floats(f), f->panels, make_panel, &b, sizeof b}, out, e);
+}
+
+en_status panels_prepare(en_graph *g, en_node *n, const panel_form *f, en_error *e) { return prepare(g, n, f, 1, "panels", &n->prepared, e); }
+
+en_status panels_prepare_sums(en_graph *g, const en_node *n, const panel_form *f, int positions, const float **out, en_error *e)
+{
+    char what[48];
+    snprintf(what, sizeof what, "sums of %d", positions);
+    return prepare(g, n, f, positions, what, out, e);
 }
 
 const float *panels_of(const en_call *c, const panel_form *f, const float *weights)

@@ -24,6 +24,9 @@ void panels_pack(const panel_form *f, const float *weights, float *out);
 /* Packs the constant input 1 of a node into a blob, reading 16 rows at a time, so that the source's copy is never resident whole. */
 en_status panels_prepare(en_graph *g, en_node *n, const panel_form *f, en_error *e);
 
+/* The same of weights [O][C][positions] summed over positions, in double. */
+en_status panels_prepare_sums(en_graph *g, const en_node *n, const panel_form *f, int positions, const float **out, en_error *e);
+
 /* The panels of input 1: the prepared ones, or packed into the call's scratch from `weights`. */
 const float *panels_of(const en_call *c, const panel_form *f, const float *weights);
 

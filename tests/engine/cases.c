@@ -181,6 +181,16 @@ void t_draw_floats(t_draw draw, size_t count, float *out)
     }
 }
 
+void t_poison_adjoints(en_graph *g)
+{
+    for (int i = 0; i < g->nodes; i++) {
+        const en_node *n = &g->node[i];
+        for (size_t k = 0; n->adjoint != EN_NO_MEMORY && k < n->floats * 2 * (size_t)g->seeds; k++) g->memory[n->adjoint + k] = NAN;
+    }
+    for (int i = 0; i < g->cuts && g->seeds; i++)
+        for (size_t k = 0; k < en_sums_floats(g, &g->cut[i]) * 2 * (size_t)g->seeds; k++) g->memory[g->cut[i].sums + k] = NAN;
+}
+
 void t_poison(en_graph *g)
 {
     for (int i = 0; i < g->nodes; i++) {
@@ -188,8 +198,8 @@ void t_poison(en_graph *g)
         size_t floats = n->in_turn ? en_image_floats(&n->shape) : n->floats * (n->tail || n->cut ? 2 : 1);
         for (size_t k = 0; !n->key && n->value != EN_NO_MEMORY && k < floats; k++)
             g->memory[n->value + k] = NAN;
-        for (size_t k = 0; n->adjoint != EN_NO_MEMORY && k < n->floats * 2 * (size_t)g->seeds; k++) g->memory[n->adjoint + k] = NAN;
     }
+    t_poison_adjoints(g);
     for (size_t k = g->scratch; k < g->floats; k++) g->memory[k] = NAN;
 }
 

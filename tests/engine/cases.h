@@ -31,6 +31,7 @@ void t_draw_floats(t_draw draw, size_t count, float *out);
 
 /* Fills the memory of a finished graph, constants excepted, with NaN: nothing may depend on what memory held before. */
 void t_poison(en_graph *g);
+void t_poison_adjoints(en_graph *g); /* these alone */
 
 /* "conv2d [1, 3, 5, 5] [16, 3, 3, 3], stride 1 1, ..." into a buffer that the next call reuses. */
 const char *t_case_text(const t_case *c);

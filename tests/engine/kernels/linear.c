@@ -78,18 +78,28 @@ void sweep_linear(const kn_table *k)
     each_epilogue(k, 3, try_linear_epilogue);
 }
 
-/* Inputs first .. of a few more; gradients of the others are NaN and stay so. */
-static void try_linear_t(const kn_table *k, int rows, int panels, int first, int depth)
+/* Inputs first .. of a few more; gradients of the others are NaN and stay so. If only what is not zero in some of `live_rows` rows is wanted, every third
+ * input is zero in all, and has weights that are NaN. */
+static void try_linear_t(const kn_table *k, int rows, int panels, int first, int depth, int live_rows)
 {
     int inputs = first + depth + 3, gy_row = panels * 16 + 16, gx_row = inputs + 5;
     buffer gy = buffer_random((size_t)(rows * gy_row)), w = buffer_random((size_t)(panels * inputs * 16)), gx = buffer_new((size_t)(rows * gx_row));
     kn_linear_t g = {.gy = gy.at, .gy_row = gy_row, .w = w.at, .inputs = inputs, .first = first, .depth = depth, .panels = panels, .rows = rows,
                      .gx = gx.at, .gx_row = gx_row};
+    buffer live = buffer_random((size_t)(live_rows + 1) * (size_t)gx_row);
+    for (int r = 0; r < live_rows; r++)
+        for (int i = 0; i < inputs; i++)
+            if (i % 3 == 1 || (i + r) % 4 == 0) live.at[r * gx_row + i] = 0;
+    for (int i = 1; i < inputs && live_rows; i += 3)
+        for (int o = 0; o < panels * 16; o++) w.at[place(inputs, panels, i, o)] = NAN;
+    if (live_rows) g.live = live.at, g.live_rows = live_rows;
     for (int r = 0; r < rows; r++)
         for (int i = first; i < first + depth; i++) gx.at[r * gx_row + i] = (float)t_uniform(-1, 1);
     buffer want = buffer_copy(&gx);
     for (int r = 0; r < rows; r++)
         for (int i = first; i < first + depth; i++) {
+            if (live_rows && i % 3 == 1) continue; /* stays as it is */
+            if (live_rows && live.at[r % live_rows * gx_row + i] == 0) gx.at[r * gx_row + i] = want.at[r * gx_row + i] = NAN; /* whatever becomes of it */
             float sum[16] = {0};
             for (int o = 0; o < panels * 16; o++)
                 sum[o % 16] = multiply_add(k, w.at[place(inputs, panels, i, o)], gy.at[r * gy_row + o], sum[o % 16]);
@@ -97,8 +107,9 @@ static void try_linear_t(const kn_table *k, int rows, int panels, int first, int
         }
     k->linear_t(&g);
     char what[120];
-    snprintf(what, sizeof what, "%s linear_t, %d rows, %d panels, inputs %d and %d more", k->name, rows, panels, first, depth);
+    snprintf(what, sizeof what, "%s linear_t, %d rows, %d panels, inputs %d and %d more, %d rows live", k->name, rows, panels, first, depth, live_rows);
     check_same(what, gx, want);
+    free(live.memory);
     free(gy.memory);
     free(w.memory);
 }
@@ -106,6 +117,7 @@ static void try_linear_t(const kn_table *k, int rows, int panels, int first, int
 void sweep_linear_t(const kn_table *k)
 {
     for (int rows = 1; rows <= 9; rows++)
-        for (int panels = 1; panels <= 18; panels++) try_linear_t(k, rows, panels, panels * 7 % 64, 1 + (rows * 9 + panels) % KN_T_DEPTH);
-    for (int depth = 1; depth <= KN_T_DEPTH; depth++) try_linear_t(k, 1 + depth % 7, 1 + depth % 3, depth % 2 * 64, depth);
+        for (int panels = 1; panels <= 18; panels++) try_linear_t(k, rows, panels, panels * 7 % 64, 1 + (rows * 9 + panels) % KN_T_DEPTH, panels % 4);
+    for (int depth = 1; depth <= KN_T_DEPTH; depth++)
+        for (int live_rows = 0; live_rows <= 2; live_rows++) try_linear_t(k, 1 + depth % 7, 1 + depth % 3, depth % 2 * 64, depth, live_rows);
 }
