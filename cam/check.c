@@ -133,7 +133,7 @@ cam_status cam_check_hvp(cam_ctx *c, int32_t image, int32_t request, cam_hvp_che
     if (out->size < sizeof *out) return en_fail(e, EN_E_ARG, "check: size is %u, want sizeof(cam_hvp_check)", out->size);
     check k = {.ctx = c, .image = image, .gradient = cam_gradient(c, image, request), .product = cam_hvp_activation(c, image, request)};
     if (!k.gradient || !k.product)
-        return en_fail(e, EN_E_ARG, "check: request %d of image %d, want one of the last cam_explain with a Hessian-vector product", request, image);
+        return en_fail(e, EN_E_ARG, "check: request %d of image %d, want one of the last cam_explain with a Hessian-vector product at each position", request, image);
     const cam_job *j = cam_job_at(c, image, request);
     k.layer = &c->layers[j->layer[0]];
     k.positions = (size_t)k.layer->h * (size_t)k.layer->w;

@@ -253,7 +253,7 @@ static const float *derivative(const cam_ctx *c, int32_t image, int32_t request,
     if (!j) return NULL;
     const cam_pair *p = j->pair[0] < 0 ? NULL : &c->pairs[j->pair[0]];
     const float *all = order == 2 ? (p ? p->hvp_activation : NULL) : p ? p->gradient : j->pixels;
-    return all ? all + cam_layer_floats(c, j->layer[0]) / (size_t)c->n * (size_t)image : NULL;
+    return all && (!p || p->each) ? all + cam_layer_floats(c, j->layer[0]) / (size_t)c->n * (size_t)image : NULL;
 }
 
 const float *cam_gradient(const cam_ctx *c, int32_t image, int32_t request) { return derivative(c, image, request, 1); }

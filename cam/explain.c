@@ -24,12 +24,13 @@ static en_status layer_number(const cam_ctx *c, const char *asked, cam_site_laye
     return EN_OK;
 }
 
-static int pair_number(cam_ctx *c, int layer, cam_aim aim, int hvp)
+static int pair_number(cam_ctx *c, int layer, cam_aim aim, int hvp, int each)
 {
     int i = 0;
     while (i < c->pair_count && (c->pairs[i].layer != layer || memcmp(&c->pairs[i].aim, &aim, sizeof aim))) i++;
     if (i == c->pair_count) c->pairs[c->pair_count++] = (cam_pair){.layer = layer, .aim = aim};
     c->pairs[i].hvp |= hvp;
+    c->pairs[i].each |= each;
     return i;
 }
 
@@ -49,6 +50,7 @@ static en_status read_layers(cam_ctx *c, cam_job *j, const char *list, cam_site_
 {
     const unsigned needs = sees_layer(j) ? j->method->needs : 0;
     int hvp = needs & CAM_HVP || (j->flags & CAM_WITH_HVP && sees_layer(j));
+    int each = j->method->pooling != CAM_MEAN || j->flags & (CAM_WITH_HVP | CAM_WITH_GRADIENT);
     if (cam_method_is_whole(j->method)) list = "input";
     snprintf(j->layer_name, sizeof j->layer_name, "%s", list ? list : "");
     for (const char *name = j->layer_name; name; j->layers++) {
@@ -58,7 +60,7 @@ static en_status read_layers(cam_ctx *c, cam_job *j, const char *list, cam_site_
         if (j->layers == CAM_MAX_JOINED) return en_fail(e, EN_E_LIMIT, "layers %s: more than %d at once", list, CAM_MAX_JOINED);
         EN_TRY(layer_number(c, one, layers, layer_count, &j->layer[j->layers], e));
         int wanted = needs & (CAM_GRAD | CAM_HVP) || (hvp && cam_method_has_class(j->method));
-        j->pair[j->layers] = wanted ? pair_number(c, j->layer[j->layers], j->aim, hvp) : -1;
+        j->pair[j->layers] = wanted ? pair_number(c, j->layer[j->layers], j->aim, hvp, each) : -1;
         name = name[length] ? name + length + 1 : NULL;
     }
     return EN_OK;
@@ -100,6 +102,31 @@ static en_status load(cam_ctx *c, int layer, const float *stored, float **out, e
     return EN_OK;
 }
 
+/* Means over positions of an adjoint that has just been found, as [n][C]; `each` has it at each position, [n][C,H,W], or is NULL. Of a layer with a class
+ * token that is no position the sum would count it. */
+static en_status load_means(cam_ctx *c, int layer, int seed, int order, const float *each, float **out, en_error *e)
+{
+    const cam_site_layer *l = &c->layers[layer];
+    size_t channels = (size_t)l->c, positions = (size_t)l->h * (size_t)l->w, row = (size_t)en_blocks(l->c) * EN_LANES;
+    const float *sums = en_adjoint_sum(c->model.graph, seed, order);
+    *out = cam_take(c, (size_t)c->n * channels * sizeof **out);
+    if (!*out) return en_fail(e, EN_E_NOMEM, "layer %s: out of memory", l->name);
+    for (size_t n = 0; n < (size_t)c->n; n++)
+        for (size_t k = 0; k < channels; k++) {
+            double sum = l->skip ? 0 : (double)sums[n * row + k];
+            for (size_t s = 0; l->skip && s < positions; s++) sum += (double)each[(n * channels + k) * positions + s];
+            (*out)[n * channels + k] = (float)(sum / (double)positions);
+        }
+    return EN_OK;
+}
+
+/* What the last reverse pass found for one order of a pair. */
+static en_status load_adjoint(cam_ctx *c, int layer, int seed, int order, int each, float **at, float **mean, en_error *e)
+{
+    if (each) EN_TRY(load(c, layer, en_adjoint(c->model.graph, c->layers[layer].ref, seed, order), at, e));
+    return load_means(c, layer, seed, order, *at, mean, e);
+}
+
 void cam_fill_seed(cam_ctx *c, cam_aim aim, int seed, int order)
 {
     en_graph *g = c->model.graph;
@@ -117,16 +144,18 @@ static en_status sweep_pairs(cam_ctx *c, int layer, const int *which, int count,
 {
     en_graph *g = c->model.graph;
     const cam_site_layer *l = &c->layers[layer];
-    int order = 1;
-    for (int i = 0; i < count; i++)
+    int order = 1, each = l->skip;
+    for (int i = 0; i < count; i++) {
         if (c->pairs[which[i]].hvp) order = 2;
+        each |= c->pairs[which[i]].each;
+    }
     en_seed(g, l->cut, count, order);
     for (int i = 0; i < count; i++) cam_fill_seed(c, c->pairs[which[i]].aim, i, order);
-    en_reverse(g);
+    (each ? en_reverse : en_reverse_sums)(g);
     for (int i = 0; i < count; i++) {
         cam_pair *p = &c->pairs[which[i]];
-        EN_TRY(load(c, layer, en_adjoint(g, l->ref, i, 1), &p->gradient, e));
-        if (p->hvp) EN_TRY(load(c, layer, en_adjoint(g, l->ref, i, 2), &p->hvp_activation, e));
+        EN_TRY(load_adjoint(c, layer, i, 1, p->each || l->skip, &p->gradient, &p->gradient_mean, e));
+        if (p->hvp) EN_TRY(load_adjoint(c, layer, i, 2, p->each || l->skip, &p->hvp_activation, &p->hvp_mean, e));
     }
     return EN_OK;
 }

@@ -26,8 +26,9 @@ struct cam_net {
 typedef struct cam_pair {
     int layer;
     cam_aim aim;         /* class and rival as in cam_request        */
-    int hvp;             /* whether any request needs the second order */
-    float *gradient, *hvp_activation; /* [n][C,H,W], the call's      */
+    int hvp, each;       /* whether any request needs the second order, and either at each position */
+    float *gradient, *hvp_activation; /* [n][C,H,W], the call's; NULL if not needed */
+    float *gradient_mean, *hvp_mean;  /* [n][C], over positions                     */
 } cam_pair;
 
 /* A layer that is explained. */

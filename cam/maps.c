@@ -27,8 +27,12 @@ static cam_site site_of(const cam_ctx *c, const cam_job *j, int k, int n)
     snprintf(stream, sizeof stream, "randomcam/%s", stream_name(c, l));
     cam_site site = {.a = l->activation + from, .channels = (size_t)l->c, .positions = (size_t)l->h * (size_t)l->w,
                      .stream = wt_seeded_stream(stream, j->seed)};
-    if (p) site.g = p->gradient + from;
-    if (p && p->hvp) site.h = p->hvp_activation + from;
+    if (!p) return site;
+    from /= site.positions;
+    site.g_mean = p->gradient_mean + from;
+    if (p->hvp) site.h_mean = p->hvp_mean + from;
+    if (p->gradient) site.g = p->gradient + from * site.positions;
+    if (p->hvp_activation) site.h = p->hvp_activation + from * site.positions;
     return site;
 }
 
@@ -128,15 +132,16 @@ static double squares(const float *x, size_t n)
     return (a + b) + (c + d);
 }
 
-/* |H A| / |G|, over all layers. */
+/* |H A| / |G|, over all layers, of what the method uses. */
 static double hvp_ratio(const cam_ctx *c, const cam_job *j, int n)
 {
     double g = 0, h = 0;
     if (!(j->method->needs & CAM_HVP) || j->pair[0] < 0) return -1;
     for (int k = 0; k < j->layers; k++) {
         cam_site s = site_of(c, j, k, n);
-        g += squares(s.g, s.channels * s.positions);
-        h += squares(s.h, s.channels * s.positions);
+        int means = j->method->pooling == CAM_MEAN;
+        g += squares(means ? s.g_mean : s.g, s.channels * (means ? 1 : s.positions));
+        h += squares(means ? s.h_mean : s.h, s.channels * (means ? 1 : s.positions));
     }
     return g > 0 ? sqrt(h / g) : 0;
 }

@@ -168,13 +168,18 @@ static void products_of(const cam_method *m, const cam_site *c, size_t k, double
     cam_channel h = {0};
     const float *a = row_of(c->a, c, k);
     if (looks_at_channel(m)) h = channel_of(c, k);
-    m->field(c, k, &h, p);
-    if (m->pooling != CAM_KEEP) {
-        double even = 0, odd = 0; /* that do not wait for each other */
-        for (size_t s = 0; s + 1 < c->positions; s += 2) even += p[s], odd += p[s + 1];
-        if (c->positions % 2) even += p[c->positions - 1];
-        double pooled = even + odd;
-        fill(c, m->pooling == CAM_MEAN ? pooled / (double)c->positions : pooled, p);
+    if (m->pooling == CAM_MEAN) {
+        cam_site means = {.g = c->g_mean, .h = c->h_mean, .positions = 1, .weights = c->weights, .stream = c->stream};
+        double weight;
+        m->field(&means, k, &h, &weight);
+        fill(c, weight, p);
+    } else {
+        m->field(c, k, &h, p);
+    }
+    if (m->pooling == CAM_SUM) {
+        double sum = 0;
+        for (size_t s = 0; s < c->positions; s++) sum += p[s];
+        fill(c, sum, p);
     }
     for (size_t s = 0; s < c->positions; s++) p[s] *= (double)a[s];
     for (size_t s = 0; m->products == CAM_POSITIVE && s < c->positions; s++) p[s] = p[s] < 0 ? 0 : p[s];
@@ -210,18 +215,41 @@ en_status cam_method_map(const cam_method *m, const cam_site *c, int smooth, dou
     return status;
 }
 
+/* The smallest and the largest of n numbers, and whether all are finite. */
+typedef struct extent {
+    double least, most;
+    int finite;
+} extent;
+
+static extent extent_of(const double *x, size_t n)
+{
+    enum { LANES = 8 }; /* that do not wait for each other */
+    double least[LANES], most[LANES], rest[LANES];
+    for (int k = 0; k < LANES; k++) least[k] = INFINITY, most[k] = -INFINITY, rest[k] = 0;
+    for (size_t i = 0; i < n; i += LANES)
+        for (size_t k = 0; k < (n - i < LANES ? n - i : LANES); k++) {
+            double v = x[i + k];
+            least[k] = v < least[k] ? v : least[k];
+            most[k] = v > most[k] ? v : most[k];
+            rest[k] += v - v; /* 0, or NaN for ever */
+        }
+    extent e = {INFINITY, -INFINITY, 1};
+    for (int k = 0; k < LANES; k++) {
+        e.least = least[k] < e.least ? least[k] : e.least;
+        e.most = most[k] > e.most ? most[k] : e.most;
+        e.finite &= rest[k] == 0;
+    }
+    return e;
+}
+
+static double range_of(extent e) { return e.finite ? 1e-7 + (e.most - e.least) : NAN; }
+
 void cam_normalise(double *x, size_t n)
 {
-    double least = INFINITY, most = -INFINITY;
-    int finite = 1;
-    for (size_t i = 0; i < n; i++) {
-        x[i] = x[i] < 0 ? 0 : x[i];
-        least = x[i] < least ? x[i] : least;
-        most = x[i] > most ? x[i] : most;
-        finite &= x[i] - x[i] == 0;
-    }
-    double range = finite ? 1e-7 + (most - least) : NAN;
-    for (size_t i = 0; i < n; i++) x[i] = (x[i] - least) / range;
+    for (size_t i = 0; i < n; i++) x[i] = x[i] < 0 ? 0 : x[i];
+    extent e = extent_of(x, n);
+    double range = range_of(e);
+    for (size_t i = 0; i < n; i++) x[i] = (x[i] - e.least) / range;
 }
 
 /* One axis: destination d of `size` lies between sources i and i + 1, at t of the way: (d + 1/2) source / size - 1/2, as a fraction, so that
@@ -234,24 +262,25 @@ static void sample_at(int d, int size, int source, int *i, double *t)
     *t = (double)(over % under) / (double)under;
 }
 
-/* One axis: `count` lines of `source` numbers become lines of `size`; numbers of a line lie `step` apart. */
-static void enlarge_axis(const double *from, int source, double *to, int size, int count, size_t line_from, size_t line_to, size_t step)
-{
-    for (int d = 0; d < size; d++) {
-        int i;
-        double t;
-        sample_at(d, size, source, &i, &t);
-        size_t here = (size_t)i * step, next = i + 1 < source ? here + step : here, out = (size_t)d * step;
-        for (int k = 0; k < count; k++, here += line_from, next += line_from, out += line_to) to[out] = from[here] + t * (from[next] - from[here]);
-    }
-}
-
+/* First along the rows, then between them. */
 en_status cam_resize(const double *from, int h, int w, double *to, int height, int width, en_error *e)
 {
-    double *across = malloc((size_t)h * (size_t)width * sizeof *across);
+    size_t row = (size_t)width;
+    double *across = malloc((size_t)h * row * sizeof *across);
     if (!across) return en_fail(e, EN_E_NOMEM, "map: out of memory");
-    enlarge_axis(from, w, across, width, h, (size_t)w, (size_t)width, 1);
-    enlarge_axis(across, h, to, height, width, 1, 1, (size_t)width);
+    int i;
+    double t;
+    for (int x = 0; x < width; x++) {
+        sample_at(x, width, w, &i, &t);
+        int next = i + 1 < w ? i + 1 : i;
+        for (int y = 0; y < h; y++) across[(size_t)y * row + (size_t)x] = from[y * w + i] + t * (from[y * w + next] - from[y * w + i]);
+    }
+    for (int y = 0; y < height; y++) {
+        sample_at(y, height, h, &i, &t);
+        const double *here = across + (size_t)i * row, *next = i + 1 < h ? here + row : here;
+        double *out = to + (size_t)y * row;
+        for (size_t x = 0; x < row; x++) out[x] = here[x] + t * (next[x] - here[x]);
+    }
     free(across);
     return EN_OK;
 }
@@ -265,8 +294,9 @@ en_status cam_finish_map(const double *raw, int h, int w, float *map, int height
     cam_normalise(work, small);
     en_status status = cam_resize(work, h, w, full, height, width, e);
     if (status == EN_OK) {
-        cam_normalise(full, large);
-        for (size_t i = 0; i < large; i++) map[i] = (float)full[i];
+        extent x = extent_of(full, large); /* nothing is negative any more */
+        double range = range_of(x);
+        for (size_t i = 0; i < large; i++) map[i] = (float)((full[i] - x.least) / range);
     }
     free(work);
     return status;

@@ -4,7 +4,8 @@
  *
  *     M[s] = sum over k of  P[k,s],    P[k,s] = W[k,s] A[k,s]  or  max(W[k,s] A[k,s], 0)
  *
- * where the weights W come from a field of A, G and HA, taken as they are, or pooled over the positions of each channel. Some methods
+ * where the weights W come from a field of A, G and HA, taken as they are, or pooled over the positions of each channel (a linear field's mean is the
+ * field of the means of G and HA, which are all it then gets). Some methods
  * project the channels of P on their first principal component instead of adding them up. A few look at something else than one layer, or
  * more than once: they have a kind of their own, and a source file. */
 #ifndef CAM_METHODS_H
@@ -15,9 +16,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What a method sees. Arrays are [channels, positions]; g and h may be NULL where the method does not need them. */
+/* What a method sees. Arrays are [channels, positions], means over positions [channels]; what the method does not need may be NULL. */
 typedef struct cam_site {
     const float *a, *g, *h;
+    const float *g_mean, *h_mean;
     size_t channels, positions;
     const double *weights; /* one per channel, for methods that find them by trying */
     uint64_t stream;    /* of random numbers, for the method that draws its weights */

@@ -167,12 +167,14 @@ typedef struct cam_request {
 } cam_request;
 
 enum {
-    CAM_WITH_HVP = 1,     /* compute H A for cam_hvp_activation although the method does not need it         */
+    CAM_WITH_HVP = 1,     /* find H A and G at each position, for cam_hvp_activation and cam_gradient, although the
+                           * method does without: what takes means over positions can often have those for less  */
     CAM_EIGEN_SMOOTH = 2, /* project products on their first principal component instead of adding them up; a
                            * method that does so anyway stays as it is                                       */
     CAM_AUG_SMOOTH = 4,   /* the mean of the final maps of six variants of the input: as it is and mirrored, times
                            * 0.9, 1 and 1.1; all explain the class of the input as it is                     */
-    CAM_AGAINST = 8       /* rival counts; without it contrast compares with the strongest other class       */
+    CAM_AGAINST = 8,      /* rival counts; without it contrast compares with the strongest other class       */
+    CAM_WITH_GRADIENT = 16 /* find G at each position, likewise                                              */
 };
 
 /* What a map says. CAM_MAP_BLANK: no position speaks for the class. CAM_MAP_CONSTANT: all positions say the same. */
@@ -185,7 +187,8 @@ typedef struct cam_result {
     float logit, probability;
     double utility;           /* its value                                                                         */
     double positive, negative;/* sums of the raw map's positive and negative values (the latter without sign)       */
-    double hvp_ratio;         /* |H A| / |G|; 0 where the Hessian vanishes; -1 if the method does not use it        */
+    double hvp_ratio;         /* |H A| / |G|, of means over positions for a method that uses those; 0 where the Hessian
+                               * vanishes; -1 if the method does not use it                                        */
     int32_t hvp_zero;         /* 1: the Hessian is zero by construction: utility and tail are (piecewise) linear    */
     const char *same_as;      /* another method that gives the same map here by construction, or NULL               */
     const char *because;      /* why, in words, or NULL                                                            */
@@ -201,8 +204,8 @@ CAM_API cam_status cam_explain(cam_ctx *ctx, cam_input input, const cam_request 
 CAM_API const float *cam_logits(const cam_ctx *ctx, int32_t image);                  /* [classes]                                     */
 CAM_API const float *cam_map(const cam_ctx *ctx, int32_t image, int32_t request);    /* final, [input height, input width], 0 .. 1    */
 CAM_API const double *cam_raw_map(const cam_ctx *ctx, int32_t image, int32_t request); /* before ReLU, scaling and resize              */
-/* Activation A, gradient G, and product H A of the request's (first) layer, utility and class: [C,H,W] in chw; NULL if it was not needed. Of
- * guidedbackprop the gradient at the input by its own rule. */
+/* Activation A, gradient G, and product H A of the request's (first) layer, utility and class: [C,H,W] in chw; NULL if it was not needed
+ * at each position (CAM_WITH_GRADIENT, CAM_WITH_HVP). Of guidedbackprop the gradient at the input by its own rule. */
 CAM_API const float *cam_activation(const cam_ctx *ctx, int32_t image, int32_t request, int32_t chw[3]);
 CAM_API const float *cam_gradient(const cam_ctx *ctx, int32_t image, int32_t request);
 CAM_API const float *cam_hvp_activation(const cam_ctx *ctx, int32_t image, int32_t request);
@@ -213,7 +216,7 @@ CAM_API const float *cam_hvp_activation(const cam_ctx *ctx, int32_t image, int32
 CAM_API cam_status cam_hvp(cam_ctx *ctx, int32_t request, const float *vector, float *product, cam_error *e);
 
 /* A request's product H A found in two other ways: by differences of gradients along A, which is a check of the second order, and where the
- * layer's tail is affine in closed form, which is a check of everything. The caller sets size. */
+ * layer's tail is affine in closed form, which is a check of everything. Wants H A at each position (CAM_WITH_HVP). The caller sets size. */
 typedef struct cam_hvp_check {
     uint32_t size;
     double norm;        /* |H A|                                                                                    */

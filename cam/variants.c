@@ -35,7 +35,7 @@ static cam_request request_of(const cam_ctx *c, const cam_job *j, int image, con
     cam_aim aim = cam_aim_of(c, image, j->aim);
     cam_request r = {.size = sizeof r, .method = method, .utility = cam_utility_name(aim.utility), .layer = j->layer_name, .cls = aim.cls};
     r.seed = j->seed;
-    r.flags = (j->flags & ~(without | CAM_WITH_HVP)) | (aim.utility == CAM_CONTRAST ? CAM_AGAINST : 0);
+    r.flags = (j->flags & ~(without | CAM_WITH_HVP | CAM_WITH_GRADIENT)) | (aim.utility == CAM_CONTRAST ? CAM_AGAINST : 0);
     r.rival = cam_rival_of(c->logits + (size_t)image * (size_t)classes, classes, aim);
     return r;
 }

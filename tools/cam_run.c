@@ -423,7 +423,7 @@ static int check_usage(run *r)
     }
     const options *o = &r->o;
     const request_words words = {o->methods, o->utility, o->layers, o->classes, o->contrast, o->smooth, (uint64_t)o->seed,
-                                 o->dump || r->checks.hvp ? CAM_WITH_HVP : 0};
+                                 o->dump || r->checks.hvp || r->checks.repro ? CAM_WITH_HVP : 0};
     cam_status status = requests_make(r->net, &words, &r->requests, &e);
     if (status) return fail(exit_code(status, EXIT_USAGE), e.text);
     if (o->dump && (r->requests.layers > 1 || r->requests.joined)) return fail(EXIT_USAGE, "--dump: want one layer");

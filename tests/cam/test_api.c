@@ -287,9 +287,11 @@ TEST(results_are_in_order_of_images_and_requests)
         CHECK(cam_activation(b.ctx, n, 0, NULL) == cam_activation(b.ctx, n, 1, NULL)); /* one layer under two names */
         CHECK(got[3 * n].hvp_ratio == -1 && got[3 * n + 1].hvp_ratio > 0 && !cam_hvp_activation(b.ctx, n, 2));
     }
+    CHECK(!cam_gradient(b.ctx, 0, 0) && !cam_hvp_activation(b.ctx, 0, 1)); /* their means did */
+    want[0].flags = CAM_WITH_GRADIENT;
     want[2].flags = CAM_WITH_HVP;
     t_explain(b.ctx, b.in, want, 3, got);
-    CHECK(cam_hvp_activation(b.ctx, 1, 2));
+    CHECK(cam_gradient(b.ctx, 1, 0) && !cam_hvp_activation(b.ctx, 1, 0) && cam_gradient(b.ctx, 1, 2) && cam_hvp_activation(b.ctx, 1, 2));
     t_close_bench(&b);
 }
 
@@ -487,6 +489,43 @@ static void check_tail(const char *name, const char *layer)
     t_close_bench(&b);
 }
 
+/* A map of means, alone and beside requests that want derivatives at each position of the same layer. */
+static void check_means(const char *name, const char *layer, int side)
+{
+    t_bench b = t_open_bench(name, 2, side, side);
+    cam_request want[] = {t_request("shapleycam", "rest", layer, CAM_TOP1), t_request("shapleycam-h", "rest", layer, CAM_TOP1),
+                          t_request("gradcam", "rest", layer, CAM_TOP1)};
+    cam_result got[6], alone[2];
+    t_explain(b.ctx, b.in, want, 1, alone);
+    int32_t chw[3];
+    cam_activation(b.ctx, 0, 0, chw);
+    size_t cells = (size_t)chw[1] * (size_t)chw[2];
+    double *raw = malloc(2 * cells * sizeof *raw);
+    CHECK(raw && !cam_gradient(b.ctx, 0, 0) && !cam_hvp_activation(b.ctx, 0, 0));
+    for (int n = 0; n < 2; n++) memcpy(raw + n * cells, cam_raw_map(b.ctx, n, 0), cells * sizeof *raw);
+    t_explain(b.ctx, b.in, want, 3, got);
+    for (int n = 0; n < 2; n++) {
+        const float *a = cam_activation(b.ctx, n, 0, NULL), *g = cam_gradient(b.ctx, n, 0);
+        CHECK(!memcmp(cam_raw_map(b.ctx, n, 0), raw + n * cells, cells * sizeof *raw) && alone[n].hvp_ratio == got[3 * n].hvp_ratio);
+        for (size_t s = 0; s < cells; s++) {
+            double sum = 0, size = 0;
+            for (size_t k = 0; k < (size_t)chw[0]; k++) {
+                double mean = 0;
+                for (size_t p = 0; p < cells; p++) mean += (double)g[k * cells + p] / (double)cells;
+                sum += mean * (double)a[k * cells + s];
+                size += fabs(mean * (double)a[k * cells + s]);
+            }
+            CHECK_MSG(fabs(cam_raw_map(b.ctx, n, 2)[s] - sum) <= 1e-5 * size, "image %d at %zu: %g, want %g", n, s, cam_raw_map(b.ctx, n, 2)[s], sum);
+        }
+    }
+    free(raw);
+    t_close_bench(&b);
+}
+
+TEST(means_of_gradients_are_the_same_with_and_without_them_in_vgg16) { check_means("vgg16", "pre_pool", 64), check_means("vgg16", "conv", 64); }
+TEST(means_of_gradients_are_the_same_with_and_without_them_in_swin_tiny) { check_means("swin_tiny", "conv", 224); }
+TEST(means_of_gradients_are_the_same_with_and_without_them_in_vit) { check_means("deit_base", "conv", 224); }
+
 TEST(the_tail_of_an_activation_gives_the_logits_in_mobilenet_v2) { check_tail("mobilenet_v2", "conv"); }
 TEST(the_tail_of_an_activation_gives_the_logits_in_vgg16) { check_tail("vgg16", "pre_pool"); }
 /* Behind this layer comes a sum with what another layer gave. */
@@ -524,6 +563,7 @@ static void check_hessians(const char *name)
                           t_request("gradcam", "logsoftmax", layers[1], 281)};
     cam_result got[6];
     cam_error e;
+    for (int i = 0; i < 2; i++) want[i].flags = CAM_WITH_HVP;
     t_explain(d.b.ctx, d.b.in, want, 3, got);
     for (int i = 0; i < 3; i++) {
         int32_t chw[3];

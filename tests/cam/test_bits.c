@@ -25,7 +25,9 @@ static cam_request request(int i)
     } rows[REQUESTS] = {{"shapleycam-x", "rest", "conv", CAM_TOP1},
                         {"shapleycam", "softmax", "pre_pool", 281},
                         {"gradcam++", "logsoftmax", "conv", 7}};
-    return t_request(rows[i].method, rows[i].utility, rows[i].layer, rows[i].cls);
+    cam_request r = t_request(rows[i].method, rows[i].utility, rows[i].layer, rows[i].cls);
+    r.flags = i == 1 ? CAM_WITH_HVP : 0;
+    return r;
 }
 
 static void explain(cam_ctx *ctx, cam_input in)
@@ -201,27 +203,27 @@ static void check_pinned(const char *name, int side, print want)
 
 TEST(mobilenet_v2_has_the_bits_it_always_had)
 {
-    check_pinned("mobilenet_v2", 224, (print){0xe12415ef75fca058, 0xf0cc28c06b3c0f35, 0x4bbd6acefde2f28c, 0x6f52b6b63a6d234d});
+    check_pinned("mobilenet_v2", 224, (print){0xe12415ef75fca058, 0xf0cc28c06b3c0f35, 0x4bbd6acefde2f28c, 0xeb34cb95f7543d28});
 }
 
 TEST(vgg16_has_the_bits_it_always_had)
 {
-    check_pinned("vgg16", 64, (print){0x4fa3ee4fa41da045, 0x4cdffd1ce65d14f7, 0xc26daa0413f44cca, 0xfdff17f193be8180});
+    check_pinned("vgg16", 64, (print){0x4fa3ee4fa41da045, 0x4cdffd1ce65d14f7, 0xc26daa0413f44cca, 0x0db816c753c0c34c});
 }
 
 TEST(resnext50_has_the_bits_it_always_had)
 {
-    check_pinned("resnext50", 96, (print){0x66db528c3728d2f7, 0xc8c7f5cff7e0ffbc, 0xa66855a0ce5f26a8, 0x5da719d88555669f});
+    check_pinned("resnext50", 96, (print){0x66db528c3728d2f7, 0xc8c7f5cff7e0ffbc, 0xa66855a0ce5f26a8, 0x5436d6c73d42f839});
 }
 
 TEST(efficientnet_b0_has_the_bits_it_always_had)
 {
-    check_pinned("efficientnet_b0", 96, (print){0x49b8c8491827a6ff, 0x944f17e17b59bd6b, 0x58f2031b2aae14d4, 0x9c58452f599cf5c0});
+    check_pinned("efficientnet_b0", 96, (print){0x49b8c8491827a6ff, 0x944f17e17b59bd6b, 0x58f2031b2aae14d4, 0x83a8903677a3083d});
 }
 
 TEST(swin_tiny_has_the_bits_it_always_had)
 {
-    check_pinned("swin_tiny", 224, (print){0x0e84722c8862880e, 0x868b552c887a2d7c, 0x5a8ebd5bbeb930d3, 0xc9d70097e50cc7d7});
+    check_pinned("swin_tiny", 224, (print){0x0e84722c8862880e, 0x868b552c887a2d7c, 0x5a8ebd5bbeb930d3, 0x78ae4f23e6c5c774});
 }
 
 /* ---- fusing ---- */

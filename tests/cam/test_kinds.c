@@ -181,7 +181,7 @@ TEST(contrast_with_a_rival_is_the_difference_of_two_logits)
 static cam_hvp_check checked(const char *net, const char *layer, const char *utility, int height)
 {
     t_bench b = t_open_bench(net, 1, height, height);
-    cam_request want = t_request("shapleycam", utility, layer, CAM_TOP1);
+    cam_request want = t_request("shapleycam-h", utility, layer, CAM_TOP1);
     cam_result got;
     cam_error e;
     cam_hvp_check h = {.size = sizeof h};
@@ -295,7 +295,7 @@ TEST(other_kinds_survive_that_any_allocation_fails)
         CHECK_MSG(status == CAM_E_NOMEM && *e.text, "allocation %ld: %s", n, e.text);
     }
     cam_factors f = {.size = sizeof f, .count = 3, .cls = (int32_t[3]){0}};
-    cam_request shapley = t_request("shapleycam", "rest", "pre_pool", 7);
+    cam_request shapley = t_request("shapleycam-h", "rest", "pre_pool", 7);
     t_explain(b.ctx, b.in, &shapley, 1, got);
     for (int what = 0; what < 2; what++)
         for (long n = 1;; n++) {
