@@ -32,12 +32,21 @@ typedef struct bench_work {
 } bench_work;
 void bench_in_turns(const bench_work *a, const bench_work *b, double seconds, double best[2]);
 
+/* The middle one of n numbers, which are sorted. */
+double bench_median(double *x, int n);
+
+/* Seconds until one or two of them are done, each on a thread of its own. */
+double bench_together(const bench_work *works, int count);
+
 /* The machine, on one thread: cycles per second; multiply-adds in registers alone, and in GFLOP/s with this instruction set's gemm kernel on data
  * in L1 (and those in registers in turns with it); bytes read from memory, in GB/s. */
 double bench_clock(double seconds);
 bench_work bench_registers(const kn_table *kernels);
 double bench_peak(const kn_table *kernels, double seconds, double *registers);
 double bench_bandwidth(double seconds);
+
+/* How many times as much two threads do together as one: multiply-adds in registers, and reading. Medians of turns. */
+void bench_scaling(const kn_table *kernels, double *registers, double *memory);
 
 /* The instruction set that the options name, or the best one; NULL, and it has been said, if it is not here. */
 const kn_table *bench_kernels(const bench_options *o);

@@ -8,6 +8,7 @@
 #if defined __x86_64__
 #include <immintrin.h>
 #endif
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -45,6 +46,37 @@ double bench_shortest(void (*run)(void *arg), void *arg, double seconds)
     double best[2];
     bench_in_turns(&(bench_work){run, arg, 0}, NULL, seconds, best);
     return best[0];
+}
+
+static void *run_work(void *arg)
+{
+    const bench_work *w = arg;
+    w->run(w->arg);
+    return NULL;
+}
+
+double bench_together(const bench_work *works, int count)
+{
+    pthread_t other;
+    bench_work second = works[count - 1];
+    double start = bench_now();
+    int alone = count == 1 || pthread_create(&other, NULL, run_work, &second);
+    works->run(works->arg);
+    if (count > 1 && alone) run_work(&second);
+    if (!alone) pthread_join(other, NULL);
+    return bench_now() - start;
+}
+
+static int rising(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double bench_median(double *x, int n)
+{
+    qsort(x, (size_t)n, sizeof *x, rising);
+    return x[n / 2];
 }
 
 enum { STEPS = 1 << 16 };
@@ -157,4 +189,39 @@ double bench_bandwidth(double seconds)
     double best = bench_shortest(run_read, x, seconds);
     free(x);
     return SWEEP * sizeof *x / best * 1e-9;
+}
+
+typedef struct often {
+    bench_work work;
+    int times;
+} often;
+
+static void run_often(void *arg)
+{
+    const often *o = arg;
+    for (int i = 0; i < o->times; i++) o->work.run(o->work.arg);
+}
+
+static double scaling_of(bench_work a, bench_work b, int times)
+{
+    enum { TURNS = 9 };
+    often x = {a, times}, y = {b, times};
+    bench_work both[] = {{run_often, &x, 0}, {run_often, &y, 0}};
+    double ratio[TURNS];
+    for (int i = 0; i < TURNS; i++) {
+        double alone = bench_together(both, 1);
+        ratio[i] = 2 * alone / bench_together(both, 2);
+    }
+    return bench_median(ratio, TURNS);
+}
+
+void bench_scaling(const kn_table *kernels, double *registers, double *memory)
+{
+    bench_work all = bench_registers(kernels);
+    *registers = scaling_of(all, all, 200);
+    float *x = en_alloc_floats(SWEEP), *y = en_alloc_floats(SWEEP);
+    if (x && y) memset(x, 0, SWEEP * sizeof *x), memset(y, 0, SWEEP * sizeof *y);
+    *memory = x && y ? scaling_of((bench_work){run_read, x, 0}, (bench_work){run_read, y, 0}, 3) : 0;
+    free(x);
+    free(y);
 }

@@ -4,7 +4,6 @@
 
 #include "cam/shapleycam.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,77 +84,89 @@ int bench_nets(const bench_options *o)
 
 /* ---- many images ---- */
 
-typedef struct pair_job {
-    const cam_net *net;
+typedef struct passes {
+    cam_ctx *ctx;
     cam_input in;
+    float *logits;
     int runs, failed;
-    double seconds; /* of all runs, when every thread had started */
-    pthread_barrier_t *start;
-} pair_job;
+} passes;
 
-static void *run_pair(void *arg)
+static void run_passes(void *arg)
 {
-    pair_job *j = arg;
-    cam_ctx *ctx = NULL;
+    passes *p = arg;
     cam_error e;
-    float *logits = malloc((size_t)j->in.n * 1000 * sizeof *logits);
-    j->failed = !logits || cam_ctx_new(j->net, &(cam_options){.size = sizeof(cam_options), .threads = 1}, &ctx, &e) || cam_forward(ctx, j->in, logits, &e);
-    pthread_barrier_wait(j->start);
-    double start = bench_now();
-    for (int i = 0; i < j->runs && !j->failed; i++) j->failed = cam_forward(ctx, j->in, logits, &e) != CAM_OK;
-    j->seconds = bench_now() - start;
-    cam_ctx_free(ctx);
-    free(logits);
-    return NULL;
+    for (int i = 0; i < p->runs && !p->failed; i++) p->failed = cam_forward(p->ctx, p->in, p->logits, &e) != CAM_OK;
 }
 
-/* Images per second with so many contexts at once, each on a thread of its own; the best of three. */
-static double rate(const subject *s, int contexts, cam_input in, int runs)
+/* A context of one thread that has run once. */
+static int passes_new(const subject *s, cam_input in, passes *p)
 {
-    double best = 0;
-    for (int turn = 0; turn < 3; turn++) {
-        pthread_barrier_t start;
-        pthread_t thread[2];
-        pair_job job[2];
-        double longest = 0;
-        pthread_barrier_init(&start, NULL, (unsigned)contexts);
-        for (int i = 0; i < contexts; i++) {
-            job[i] = (pair_job){s->net, in, runs, 0, 0, &start};
-            if (pthread_create(&thread[i], NULL, run_pair, &job[i])) abort();
+    cam_error e;
+    *p = (passes){.in = in, .logits = malloc((size_t)in.n * 1000 * sizeof *p->logits), .runs = 1};
+    p->failed = !p->logits || cam_ctx_new(s->net, &(cam_options){.size = sizeof(cam_options), .threads = 1}, &p->ctx, &e);
+    run_passes(p);
+    return !p->failed;
+}
+
+static void passes_free(passes *p)
+{
+    cam_ctx_free(p->ctx);
+    free(p->logits);
+}
+
+enum { BATCH = 8, TURNS = 9 };
+
+/* One image after the other on one thread, the same on two threads at once, and batches on one, in turns: images per second at best, and
+ * medians of the ratios of a turn. */
+static int throughput_of(const subject *s, int tenths, double rate[3], double ratio[3])
+{
+    cam_input one = cam_image_input(s->image);
+    size_t floats = (size_t)3 * (size_t)one.height * (size_t)one.width;
+    float *batch = malloc(BATCH * floats * sizeof *batch);
+    for (size_t k = 0; batch && k < BATCH; k++) memcpy(batch + k * floats, one.nchw, floats * sizeof *batch);
+    passes a = {0}, b = {0}, eight = {0};
+    double ratios[3][TURNS] = {{0}};
+    int ok = batch && passes_new(s, one, &a) && passes_new(s, one, &b) && passes_new(s, (cam_input){batch, BATCH, one.height, one.width}, &eight);
+    bench_work works[] = {{run_passes, &a, 0}, {run_passes, &b, 0}, {run_passes, &eight, 0}};
+    double once = ok ? bench_together(works, 1) : 1;
+    a.runs = b.runs = BATCH * (1 + (int)(0.1 * (double)tenths / TURNS / once / BATCH));
+    eight.runs = a.runs / BATCH;
+    for (int turn = 0; ok && turn < TURNS; turn++) {
+        double images = a.runs, got[3] = {images / bench_together(works, 1)};
+        got[1] = 2 * images / bench_together(works, 2);
+        got[2] = images / bench_together(works + 2, 1);
+        for (int i = 0; i < 3; i++) {
+            rate[i] = got[i] > rate[i] ? got[i] : rate[i];
+            ratios[i][turn] = got[i] / got[0];
         }
-        for (int i = 0; i < contexts; i++) {
-            pthread_join(thread[i], NULL);
-            if (job[i].failed) return -1;
-            if (job[i].seconds > longest) longest = job[i].seconds;
-        }
-        pthread_barrier_destroy(&start);
-        if (contexts * runs * in.n / longest > best) best = contexts * runs * in.n / longest;
+        ok = !a.failed && !b.failed && !eight.failed;
     }
-    return best;
+    for (int i = 0; i < 3; i++) ratio[i] = bench_median(ratios[i], TURNS);
+    passes_free(&a);
+    passes_free(&b);
+    passes_free(&eight);
+    free(batch);
+    return ok;
 }
 
 int bench_throughput(const bench_options *o)
 {
-    enum { BATCH = 8 };
     const char *name;
+    double registers, memory;
+    const kn_table *kernels = bench_kernels(o);
+    if (!kernels) return 1;
+    bench_scaling(kernels, &registers, &memory);
+    printf("two threads do %.3f times the multiply-adds of one, and read memory %.3f times as fast\n", registers, memory);
     printf("images per second%36s one    two on two threads      in batches of %d\n", "", BATCH);
     for (int i = 0; (name = cam_list("nets", i)); i++) {
         subject s;
+        double rate[3] = {0}, ratio[3];
         if (!bench_wants(o, name)) continue;
-        if (!open_subject(name, o, &s)) return close_subject(&s), 1;
-        cam_input one = cam_image_input(s.image);
-        size_t floats = (size_t)3 * (size_t)one.height * (size_t)one.width;
-        float *batch = malloc(BATCH * floats * sizeof *batch);
-        for (size_t k = 0; batch && k < BATCH; k++) memcpy(batch + k * floats, one.nchw, floats * sizeof *batch);
-        cam_input eight = {batch, BATCH, one.height, one.width};
-        double alone = rate(&s, 1, one, 1);
-        int runs = 1 + (int)(0.1 * (double)o->tenths * alone);
-        if (!batch || alone < 0) return fprintf(stderr, "cam_bench: %s does not run\n", name), 1;
-        alone = rate(&s, 1, one, runs);
-        double two = rate(&s, 2, one, runs), eights = rate(&s, 1, eight, (runs + BATCH - 1) / BATCH);
-        printf("  %-41s %9.2f     %9.2f (%.3f)     %9.2f (%.3f)\n", name, alone, two, two / alone, eights, eights / alone);
-        free(batch);
+        int ok = open_subject(name, o, &s) && throughput_of(&s, (int)o->tenths, rate, ratio);
         close_subject(&s);
+        if (!ok) return fprintf(stderr, "cam_bench: %s does not run\n", name), 1;
+        printf("  %-41s %9.2f     %9.2f (%.3f)     %9.2f (%.3f)\n", name, rate[0], rate[1], ratio[1], rate[2], ratio[2]);
+        fflush(stdout);
     }
     return 0;
 }
