@@ -235,7 +235,7 @@ __attribute__((noinline)) void bench_counted(const bench_graph *g)
     en_seed(graph, g->cut, 1, 2);
     memcpy(en_adjoint(graph, g->model.logits, 0, 1), en_value(graph, g->model.logits), 1000 * sizeof(float));
     memcpy(en_adjoint(graph, g->model.logits, 0, 2), en_tangent(graph, g->model.logits), 1000 * sizeof(float));
-    en_reverse(graph);
+    en_reverse_sums(graph);
 }
 
 int bench_count(const bench_options *o)

@@ -21,7 +21,7 @@ INLINE int together(const int R)
 
 /* The inputs of one chain that are not zero in all of the rows. */
 typedef struct live {
-    int count, k[KN_CHAIN];
+    int count, k[KN_CHAIN + AHEAD];
 } live;
 
 static void find_live(const kn_linear *g, int row, int rows, int k, int length, live *l)
@@ -121,8 +121,8 @@ void KN(linear)(const kn_linear *g)
 
 /* ---- gx += w' gy ---- */
 
-/* The inputs whose gradient anybody reads. */
-static void find_wanted(const kn_linear_t *g, int row, int rows, live *l)
+/* The inputs whose gradient anybody reads, and behind them the first ones of the panels that are read next. */
+static void find_wanted(const kn_linear_t *g, int row, int rows, int panels, live *l)
 {
     l->count = 0;
     for (int k = 0; k < g->depth; k++) {
@@ -131,6 +131,7 @@ static void find_wanted(const kn_linear_t *g, int row, int rows, live *l)
         l->k[l->count] = k;
         l->count += any;
     }
+    for (int i = 0; i < AHEAD; i++) l->k[l->count + i] = panels / KN_SIDE_BY_SIDE * g->inputs + (i < l->count ? l->k[i] : 0);
 }
 
 /* What G panels, of which the first is number `panel`, add to the sums of all inputs that are wanted. */
@@ -143,9 +144,11 @@ INLINE void add_panels(const kn_linear_t *g, const live *wanted, int panel, cons
     UNROLL for (int r = 0; r < R; r++)
         UNROLL for (int j = 0; j < G * VN; j++) y[r][j] = v_load(gy + r * g->gy_row + panel * 16 + j * VW);
     for (int i = 0; i < wanted->count; i++) {
-        int k = wanted->k[i], beyond = i + AHEAD - wanted->count; /* the end of these panels: then the first inputs of the next ones */
-        const float *ahead = beyond < 0 ? w + (size_t)wanted->k[i + AHEAD] * step : w + (size_t)pairs * pair + (size_t)wanted->k[beyond < i ? beyond : 0] * step;
-        UNROLL for (int j = 0; j < G; j++) __builtin_prefetch(ahead + (size_t)(j / width) * pair + j % width * 16);
+        int k = wanted->k[i];
+        if (g->live) { /* with gaps between them, which the processor does not foresee */
+            const float *ahead = w + (size_t)wanted->k[i + AHEAD] * step;
+            UNROLL for (int j = 0; j < G; j++) __builtin_prefetch(ahead + (size_t)(j / width) * pair + j % width * 16);
+        }
         vf sum[ROWS][VN];
         UNROLL for (int r = 0; r < R; r++)
             UNROLL for (int j = 0; j < VN; j++) sum[r][j] = v_load(&sums[r][k][j * VW]);
@@ -166,7 +169,7 @@ INLINE void rows_back(const kn_linear_t *g, int row, const int R)
     float sums[ROWS][KN_T_DEPTH][16];
     live wanted;
     int panel = 0;
-    find_wanted(g, row, R, &wanted);
+    find_wanted(g, row, R, G, &wanted);
     for (int r = 0; r < R; r++)
         for (int k = 0; k < g->depth; k++)
             for (int j = 0; j < 16; j++) sums[r][k][j] = 0;
