@@ -49,8 +49,8 @@ static int sees_layer(const cam_job *j) { return j->method->kind != CAM_SCALES &
 static en_status read_layers(cam_ctx *c, cam_job *j, const char *list, cam_site_layer *layers, int *layer_count, en_error *e)
 {
     const unsigned needs = sees_layer(j) ? j->method->needs : 0;
-    int hvp = needs & CAM_HVP || (j->flags & CAM_WITH_HVP && sees_layer(j));
-    int each = j->method->pooling != CAM_MEAN || j->flags & (CAM_WITH_HVP | CAM_WITH_GRADIENT);
+    const uint32_t asked = sees_layer(j) && cam_method_has_class(j->method) ? j->flags & (CAM_WITH_HVP | CAM_WITH_GRADIENT) : 0;
+    int hvp = needs & CAM_HVP || asked & CAM_WITH_HVP, each = j->method->pooling != CAM_MEAN || asked;
     if (cam_method_is_whole(j->method)) list = "input";
     snprintf(j->layer_name, sizeof j->layer_name, "%s", list ? list : "");
     for (const char *name = j->layer_name; name; j->layers++) {
@@ -59,8 +59,7 @@ static en_status read_layers(cam_ctx *c, cam_job *j, const char *list, cam_site_
         snprintf(one, sizeof one, "%.*s", (int)length, name);
         if (j->layers == CAM_MAX_JOINED) return en_fail(e, EN_E_LIMIT, "layers %s: more than %d at once", list, CAM_MAX_JOINED);
         EN_TRY(layer_number(c, one, layers, layer_count, &j->layer[j->layers], e));
-        int wanted = needs & (CAM_GRAD | CAM_HVP) || (hvp && cam_method_has_class(j->method));
-        j->pair[j->layers] = wanted ? pair_number(c, j->layer[j->layers], j->aim, hvp, each) : -1;
+        j->pair[j->layers] = needs & (CAM_GRAD | CAM_HVP) || asked ? pair_number(c, j->layer[j->layers], j->aim, hvp, each) : -1;
         name = name[length] ? name + length + 1 : NULL;
     }
     return EN_OK;
