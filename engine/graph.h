@@ -72,7 +72,8 @@ char *en_graph_text(const en_graph *g);              /* one line per node; the c
 float *en_value(en_graph *g, en_ref x);
 float *en_tangent(en_graph *g, en_ref x);
 float *en_adjoint(en_graph *g, en_ref x, int seed, int order);
-/* The adjoint of the first member of the sweep's cut, summed over positions: [N][C], C rounded up to whole blocks of 16. Valid like en_adjoint. */
+/* The adjoint of the first member of the sweep's cut, an activation, summed over positions: [N][C], C rounded up to whole blocks of 16. Valid like
+ * en_adjoint. */
 const float *en_adjoint_sum(en_graph *g, int seed, int order);
 
 /* Values of all nodes; with cut >= 0 also tangents over its tail, starting from the direction (stored layout, for the first member of the

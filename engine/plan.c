@@ -100,7 +100,7 @@ static void collect(en_graph *g, buffers *b)
         if (n->worker_scratch > g->worker_floats) g->worker_floats = n->worker_scratch;
     }
     for (int k = 0; k < g->cuts && g->seeds; k++)
-        add(b, en_sums_floats(g, &g->cut[k]) * (g->first_order ? 1 : 2) * (size_t)g->seeds, end - 1 - en_sums_at(&g->cut[k]), end, &g->cut[k].sums);
+        if (g->cut[k].from != EN_NONE) add(b, en_sums_floats(g, &g->cut[k]) * (g->first_order ? 1 : 2) * (size_t)g->seeds, end - 1 - en_sums_at(&g->cut[k]), end, &g->cut[k].sums);
 }
 
 static int by_size(const void *a, const void *b)

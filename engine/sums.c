@@ -51,6 +51,8 @@ void en_find_sums(en_graph *g)
 {
     for (int k = 0; k < g->cuts && g->seeds; k++) {
         en_ref x = g->cut[k].refs[0], reader;
+        g->cut[k].from = g->cut[k].by = EN_NONE;
+        if (g->node[x].shape.layout == EN_PLAIN) continue; /* has no positions */
         while ((reader = only_reader(g, x, k)) != EN_NONE && g->node[reader].op == &en_op_adaptive_avg_pool) x = reader;
         g->cut[k].from = x;
         g->cut[k].by = map_behind(g, x, k);
@@ -64,6 +66,7 @@ static size_t images_of(const en_graph *g, const en_cut_set *s) { return (size_t
 
 size_t en_sums_floats(const en_graph *g, const en_cut_set *s)
 {
+    if (s->from == EN_NONE) return 0;
     return images_of(g, s) * (row_of(&g->node[s->from]) + (s->by == EN_NONE ? 0 : row_of(&g->node[s->by])));
 }
 

@@ -136,6 +136,32 @@ TEST(sums_of_adjoints_are_those_of_the_adjoints_at_each_position)
     en_params_free(p);
 }
 
+/* A parameter that one differentiates has no positions: then there is nothing to sum, and nothing is left out. */
+TEST(a_cut_through_a_parameter_has_no_sums)
+{
+    en_graph *g;
+    en_error e = {0};
+    CHECK_OK(en_graph_new(NULL, &g, &e), e);
+    en_ref x = en_input(g, en_nchw(1, 2, 1, 1)), gamma = en_input(g, en_plain(1, (int[]){2})), beta = en_input(g, en_plain(1, (int[]){2}));
+    en_ref y = en_layer_norm(g, x, gamma, beta, 1e-5f);
+    CHECK(en_cut(g, &gamma, 1) == 0);
+    en_output(g, y);
+    CHECK_OK(en_graph_finish(g, &(en_options){.seeds = 1}, &e), e);
+    t_poison(g);
+    en_store(en_shape_of(g, x), (float[]){1, 3}, en_value(g, x));
+    en_store(en_shape_of(g, gamma), (float[]){1, 1}, en_value(g, gamma));
+    en_store(en_shape_of(g, beta), (float[]){0, 0}, en_value(g, beta));
+    en_forward(g, 0, NULL);
+    en_seed(g, 0, 1, 1);
+    en_store(en_shape_of(g, y), (float[]){2, 5}, en_adjoint(g, y, 0, 1));
+    CHECK(g->cut[0].from == EN_NONE && en_sums_floats(g, &g->cut[0]) == 0);
+    en_reverse_sums(g);
+    float ggamma[2]; /* gy times the normalised x, which is -1 and 1 */
+    en_load(en_shape_of(g, gamma), en_adjoint(g, gamma, 0, 1), ggamma);
+    CHECK_MSG(fabs((double)ggamma[0] + 2) <= 1e-4 && fabs((double)ggamma[1] - 5) <= 1e-4, "%g %g", (double)ggamma[0], (double)ggamma[1]);
+    en_graph_free(g);
+}
+
 /* ---- what a relu stops ---- */
 
 static en_ref relu_and_maxima(en_graph *g, en_ref x)
