@@ -249,7 +249,10 @@ static int acts_by_position(const en_graph *g, const en_node *n)
 {
     static const en_op *const ops[] = {&en_op_batch_norm, &en_op_relu,       &en_op_relu6, &en_op_sigmoid, &en_op_silu,       &en_op_gelu,
                                        &en_op_scale_channels, &en_op_layer_norm, &en_op_add, &en_op_softmax, &en_op_log_softmax};
-    if (n->op == &en_op_conv2d) return conv2d_by_position(n, &g->node[n->in[1]].shape);
+    if (n->op == &en_op_conv2d) {
+        conv_geometry m = conv_geometry_of(n, &g->node[n->in[0]].shape, &g->node[n->in[1]].shape);
+        return conv_is_flat(&m);
+    }
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
         if (n->op == ops[i]) return 1;
     return 0;

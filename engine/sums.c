@@ -44,7 +44,8 @@ static en_ref map_behind(en_graph *g, en_ref x, int cut)
     const en_node *w = &g->node[n->in[1]], *b = n->inputs > 2 ? &g->node[n->in[2]] : w;
     if (!w->key || !b->key) return EN_NONE;
     if (wanted == &en_op_linear) return n->sums_of = x, reader;
-    return conv2d_by_position(n, &w->shape) && w->shape.dim[1] == g->node[x].shape.dim[1] /* in one group */ ? reader : EN_NONE;
+    conv_geometry m = conv_geometry_of(n, &g->node[x].shape, &w->shape);
+    return conv_is_flat(&m) && m.form.groups == 1 ? reader : EN_NONE;
 }
 
 void en_find_sums(en_graph *g)

@@ -67,15 +67,14 @@ static int bands_wanted(const conv_geometry *m)
 /* Floats of a row of padded input. */
 static size_t row_floats(const conv_geometry *m) { return (size_t)(m->few ? m->few : m->blocks * EN_LANES) * (size_t)((m->q - 1) * m->stride_w + m->s); }
 
-/* A 1 x 1 convolution at stride 1 sees no rows, only pixels. */
-static int is_flat(const conv_geometry *m) { return m->r * m->s == 1 && m->pad_h + m->pad_w == 0 && m->stride_h * m->stride_w == 1; }
+int conv_is_flat(const conv_geometry *m) { return m->r * m->s == 1 && m->pad_h + m->pad_w == 0 && m->stride_h * m->stride_w == 1; }
 
 /* Rows of output that one job computes, and the padded input that they read. */
 static int band_rows(const conv_geometry *m)
 {
     size_t row = row_floats(m);
     int rows = ((int)(BAND_FLOATS / row) - m->r) / m->stride_h + 1, most = (m->p + bands_wanted(m) - 1) / bands_wanted(m);
-    if (most < LEAST_ROWS && !is_flat(m)) most = LEAST_ROWS;
+    if (most < LEAST_ROWS && !conv_is_flat(m)) most = LEAST_ROWS;
     if (rows > most) rows = most;
     return rows < 1 ? 1 : rows > m->p ? m->p : rows;
 }
@@ -91,7 +90,7 @@ static int is_copied(const conv_geometry *m) { return m->pad_h || m->pad_w || (m
 /* Makes equal pieces of the pixels, which fit a band and are its rows from then on. */
 static void flatten_pixels(conv_geometry *m)
 {
-    if (!is_flat(m)) return;
+    if (!conv_is_flat(m)) return;
     int pixels = m->h * m->w, pieces = (int)((size_t)pixels * (size_t)m->blocks * EN_LANES / BAND_FLOATS) + 1;
     if (pieces < bands_wanted(m)) pieces = bands_wanted(m);
     int length = (pixels + pieces - 1) / pieces;
@@ -278,7 +277,7 @@ static int join_bands(const conv_geometry *m)
 size_t conv2d_gate(const en_node *n, const en_shape *x, const en_shape *w)
 {
     conv_geometry m = conv_geometry_of(n, x, w);
-    if (!is_flat(&m) || m.form.groups != 1 || m.few) return 0;
+    if (!conv_is_flat(&m) || m.form.groups != 1 || m.few) return 0;
     flatten_pixels(&m);
     return band_floats(&m);
 }
@@ -286,7 +285,7 @@ size_t conv2d_gate(const en_node *n, const en_shape *x, const en_shape *w)
 size_t conv2d_join(const en_node *expand, const en_shape *x, const en_shape *expand_w, const en_node *depthwise, const en_shape *w)
 {
     conv_geometry e = conv_geometry_of(expand, x, expand_w), m = conv_geometry_of(depthwise, &expand->shape, w);
-    int one = is_flat(&e) && e.form.groups == 1 && !e.few && expand->inputs == 2;
+    int one = conv_is_flat(&e) && e.form.groups == 1 && !e.few && expand->inputs == 2;
     if (!one || !m.depthwise || m.x_image < JOIN_FLOATS) return 0;
     int bands = join_bands(&m), most = 0;
     for (int i = 0, from, to; i < bands; i++) {

@@ -25,8 +25,8 @@ const float *conv_weights(const en_call *c, const conv_geometry *m, const float 
 void conv_back(const en_call *c, const float *gy, const float *weights, float *gx);
 size_t conv_back_floats(const conv_geometry *m);
 
-/* Whether each output depends on the inputs at its own position alone; and for such a convolution gx [images][C] += w' gy [images][O]. */
-int conv2d_by_position(const en_node *n, const en_shape *w);
+/* Whether it is 1 x 1 at stride 1, so that it sees no rows, only pixels; and for such a convolution gx [images][C] += w' gy [images][O]. */
+int conv_is_flat(const conv_geometry *m);
 void conv2d_back_sums(const en_call *c, const float *gy, float *gx);
 
 /* gw += B'(x) gy and gb += sum of gy: plain loops in double, for training and tests. */

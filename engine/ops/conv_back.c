@@ -78,13 +78,6 @@ static void backward_depthwise(void *arg, int job, int worker)
         }
 }
 
-int conv2d_by_position(const en_node *n, const en_shape *w)
-{
-    const en_attr *a = &n->attr;
-    int one = w->rank == 2 || (w->dim[2] == 1 && w->dim[3] == 1);
-    return one && a->stride[0] == 1 && a->stride[1] == 1 && !a->pad[0] && !a->pad[1];
-}
-
 static void backward_rows(void *arg, int piece, int worker)
 {
     (void)worker;
@@ -108,7 +101,7 @@ enum { TURN_LEAST = 16, TURN_ROWS = 256 };
 
 static int turns_over(const conv_geometry *m)
 {
-    return m->form.groups == 1 && m->r * m->s == 1 && m->stride_h * m->stride_w == 1 && m->pad_h + m->pad_w == 0 && m->p * m->q >= TURN_LEAST;
+    return m->form.groups == 1 && conv_is_flat(m) && m->p * m->q >= TURN_LEAST;
 }
 
 size_t conv_back_floats(const conv_geometry *m) { return turns_over(m) ? KN_T_DEPTH * ((size_t)m->form.panels * EN_LANES + TURN_ROWS) : 0; }
