@@ -73,8 +73,8 @@ struct en_node {
     size_t floats;                      /* of one copy of the value                           */
     size_t scratch, worker_scratch;     /* floats; the first only where nothing was prepared  */
     const float *prepared;              /* an op's constant parameters as the kernel wants them */
-    en_ref sums_of;                     /* what is flattened into a linear layer's input, if its weights are wanted */
-    const float *summed;                /* summed over positions, and these (sums.c); otherwise EN_NONE           */
+    en_ref sums_of;                     /* a linear layer whose weights are wanted summed over positions: what is flattened into it; or EN_NONE */
+    const float *summed;                /* those weights, as the kernel wants them (sums.c) */
     const float *constant;              /* a parameter's own values, if anyone reads them plain */
     unsigned cut, tail;                 /* bit k: member of cut k; depends on cut k           */
     int output;
