@@ -135,19 +135,27 @@ typedef struct kn_mean {
     float weight, *y;
 } kn_mean;
 
-/* Winograd's convolution with windows of 3 x 3 at stride 1: output tiles of 4 x 4 pixels are computed from input tiles of 6 x 6, which overlap. Both
- * are transformed to 36 numbers, as are the filters, and between the transforms stands a matrix product for each of the 36:
+/* Winograd's convolution with windows of 3 x 3 at stride 1: output tiles of up to 4 x 4 pixels are computed from input tiles of 6 x 6, which overlap.
+ * Both are transformed to 36 numbers, as are the filters, and between the transforms stands a matrix product for each of the 36:
  *
  *     u[b * u_tap + k * 16 + o] = transform of  w[r * 3 + s][k][o],  w one panel of weights, its taps w_tap floats apart; k < depth; tap is 6 a + b
- *     v[tap * g->tap + i * 16 + c] = transform of one channel block of input, x [h][w][16]; i counts the tiles g->first ..
- *     y = epilogue(transform of m[tap * g->tap + i * 16 + c]), one channel block of output, y [h][w][16], only what lies inside
+ *     v[tap * g->tap + i * 16 + c] = transform of one channel block of input, x [h][w][16]; i counts tiles
+ *     y = epilogue(transform of m[tap * g->tap + i * 16 + c]), one channel block of output, y [h][w][16], only what belongs to the tiles
  *
- * Tiles are numbered row by row, `columns` in a row. The epilogue's channel pointers begin at this block; its `biased` is 1 or 0. Of pooled outputs only
- * the maximum of each 2 x 2 pixels is stored, y [h / 2][w / 2][16]: then h and w are even, and there is no residual. */
+ * The epilogue's channel pointers begin at this block; its `biased` counts images. Of pooled outputs only the maximum of each 2 x 2 pixels is
+ * stored, y [h / 2][w / 2][16]: then all tiles are 4 x 4, and there is no residual. */
 enum { KN_TILE = 4, KN_WINOGRAD_POINTS = 6, KN_WINOGRAD_TAPS = 36 };
+
+/* The first pixel of an output tile, and how many rows and columns of it are wanted. */
+typedef struct kn_tile {
+    int image, y, x, rows, columns;
+} kn_tile;
+
 typedef struct kn_tiles {
     int h, w, pad_h, pad_w; /* of the side that is read or written; outputs have no padding */
-    int columns, first, count, pooled;
+    size_t image;           /* floats from one image of it to the next */
+    const kn_tile *tile;
+    int count, pooled;
     size_t tap;
 } kn_tiles;
 
@@ -155,10 +163,12 @@ typedef struct kn_tiles {
  *
  *     m[tap * m_tap + i * 16 + o] = (add ? m : 0) + sum over k < depth of  u[tap][k][o] * v[k / 16][tap][i][k % 16]
  *
- * with v [depth / 16][36][KN_SOME][16], or KN_FEW instead of KN_SOME if there are no more tiles than that. */
+ * with v [depth / 16][36][KN_SOME][16], or KN_FEW instead of KN_SOME if there are no more tiles than that. The last point, infinity, gives the fourth
+ * row and the fourth column of a tile and nothing else: products with it along rows are made for tiles before `tall` only, along columns for tiles
+ * from `wide` to wide_end - 1. */
 enum { KN_FEW = 4, KN_SOME = 16 };
 typedef struct kn_winograd {
-    int depth, tiles;
+    int depth, tiles, tall, wide, wide_end;
     const float *w;
     size_t w_tap;
     const float *v;

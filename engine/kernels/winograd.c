@@ -116,8 +116,11 @@ enum { FEW = 2 };
 #endif
 enum { STEPS = 32 }; /* input channels for which weights, input and sums stay in the first-level cache while the six rows of points pass */
 
-/* Points (a, 0 .. 5) of some tiles, up to 16 input channels. w, v: the first of them. Weights needed soon are fetched, a part in each row. */
-INLINE void point_row_block(const float *w, ptrdiff_t w_tap, const float *v, const int a, const int tiles, int steps, vf sum[T][FEW])
+/* The four tiles of a map of 7 x 7 in their order: three columns, four both ways, three rows, three both ways. Only what is needed of the last point is computed. */
+INLINE int is_needed(const int corners, int a, int b, int tile) { return !corners || ((a < T - 1 || tile < 2) && (b < T - 1 || tile == 1 || tile == 2)); }
+
+/* Points (a, 0 .. 5) of tiles i .. i+tiles-1, up to 16 input channels. w, v: the first of them. Weights needed soon are fetched, a part in each row. */
+INLINE void point_row_block(const float *w, ptrdiff_t w_tap, const float *v, const int a, const int tiles, const int corners, const int i, int steps, vf sum[T][FEW])
 {
     const float *row[R] = {w, w + 3 * w_tap, w + 6 * w_tap};
     for (int k = 0; k < steps; k++, v++) {
@@ -127,13 +130,14 @@ INLINE void point_row_block(const float *w, ptrdiff_t w_tap, const float *v, con
         __builtin_prefetch(row[a / R] + a % R * w_tap + STEPS * 16);
         if (a < R) __builtin_prefetch(row[2] + a * w_tap + STEPS * 16);
         UNROLL for (int b = 0; b < T; b++)
-            UNROLL for (int n = 0; n < tiles; n++) sum[b][n] = v_fma(v_set(v[(b * KN_FEW + n) * 16]), u[b], sum[b][n]);
+            UNROLL for (int n = 0; n < tiles; n++)
+                if (is_needed(corners, a, b, i + n)) sum[b][n] = v_fma(v_set(v[(b * KN_FEW + n) * 16]), u[b], sum[b][n]);
         UNROLL for (int r = 0; r < R; r++) row[r] += 16;
     }
 }
 
-/* The same for tiles i .. i+tiles-1, lanes j .. j+VW-1, input channels k .. k+steps-1. A chain of sums goes on in `chain`. */
-INLINE void point_row(const kn_winograd *g, const int a, const int tiles, int i, int j, int k, int steps, float *chain)
+/* The same for lanes j .. j+VW-1, input channels k .. k+steps-1. A chain of sums goes on in `chain`. */
+INLINE void point_row(const kn_winograd *g, const int a, const int tiles, const int corners, const int i, int j, int k, int steps, float *chain)
 {
     vf sum[T][FEW];
     int last = k + steps == g->depth;
@@ -141,10 +145,11 @@ INLINE void point_row(const kn_winograd *g, const int a, const int tiles, int i,
         UNROLL for (int n = 0; n < tiles; n++)
             sum[b][n] = k ? v_load(chain + (b * FEW + n) * VW) : v_set(0);
     for (int c = 0; c < steps; c += 16)
-        point_row_block(g->w + (k + c) * 16 + j, (ptrdiff_t)g->w_tap, g->v + (((k + c) / 16 * T + a) * T * KN_FEW + i) * 16, a, tiles,
+        point_row_block(g->w + (k + c) * 16 + j, (ptrdiff_t)g->w_tap, g->v + (((k + c) / 16 * T + a) * T * KN_FEW + i) * 16, a, tiles, corners, i,
                         steps - c < 16 ? steps - c : 16, sum);
     UNROLL for (int b = 0; b < T; b++)
         UNROLL for (int n = 0; n < tiles; n++) {
+            if (!is_needed(corners, a, b, i + n)) continue;
             float *m = g->m + (size_t)(a * T + b) * g->m_tap + (i + n) * 16 + j;
             if (last && g->add) sum[b][n] = v_load(m) + sum[b][n];
             v_store(last ? m : chain + (b * FEW + n) * VW, sum[b][n]);
@@ -152,18 +157,28 @@ INLINE void point_row(const kn_winograd *g, const int a, const int tiles, int i,
 }
 
 /* All points of some tiles. */
-INLINE void point_rows(const kn_winograd *g, const int tiles, int i, int j)
+INLINE void point_rows(const kn_winograd *g, const int tiles, const int corners, const int i, int j)
 {
     float chain[T][T * FEW * VW];
     for (int k = 0, steps; k < g->depth; k += steps) {
         steps = g->depth - k < STEPS ? g->depth - k : STEPS;
-        point_row(g, 0, tiles, i, j, k, steps, chain[0]);
-        point_row(g, 1, tiles, i, j, k, steps, chain[1]);
-        point_row(g, 2, tiles, i, j, k, steps, chain[2]);
-        point_row(g, 3, tiles, i, j, k, steps, chain[3]);
-        point_row(g, 4, tiles, i, j, k, steps, chain[4]);
-        point_row(g, 5, tiles, i, j, k, steps, chain[5]);
+        point_row(g, 0, tiles, corners, i, j, k, steps, chain[0]);
+        point_row(g, 1, tiles, corners, i, j, k, steps, chain[1]);
+        point_row(g, 2, tiles, corners, i, j, k, steps, chain[2]);
+        point_row(g, 3, tiles, corners, i, j, k, steps, chain[3]);
+        point_row(g, 4, tiles, corners, i, j, k, steps, chain[4]);
+        point_row(g, 5, tiles, corners, i, j, k, steps, chain[5]);
     }
+}
+
+static void few_tiles(const kn_winograd *g, int j)
+{
+    if (g->tiles == 4 && g->tall == 2 && g->wide == 1 && g->wide_end == 3)
+        UNROLL for (int i = 0; i < 4; i += FEW) point_rows(g, FEW, 1, i, j);
+    else if (g->tiles == 4)
+        UNROLL for (int i = 0; i < 4; i += FEW) point_rows(g, FEW, 0, i, j);
+    else
+        for (int i = 0; i < g->tiles; i++) point_rows(g, 1, 0, i, j);
 }
 
 /* ---- some tiles: one point of all of them at a time, so that a filter is transformed once; along columns first, for STEPS input channels ---- */
@@ -226,12 +241,13 @@ static void some_tiles(const kn_winograd *g, int j)
             else if (kind_of(a) == FINITE) transform_rows(g, FINITE, a, w, steps, t);
             else transform_rows(g, INFINITE, a, w, steps, t);
             for (int b = 0; b < T; b++) {
-                int i = 0;
+                int i = b < T - 1 ? 0 : g->wide, end = b < T - 1 ? g->tiles : g->wide_end;
                 float *sums = chain[a * T + b];
-                if (SOME > 8) for (; i + 16 <= g->tiles; i += 16) point_tiles(g, a, b, SOME, i, j, k, steps, t, sums);
-                for (; i + 8 <= g->tiles; i += 8) point_tiles(g, a, b, 8, i, j, k, steps, t, sums);
-                for (; i + 4 <= g->tiles; i += 4) point_tiles(g, a, b, 4, i, j, k, steps, t, sums);
-                for (; i < g->tiles; i++) point_tiles(g, a, b, 1, i, j, k, steps, t, sums);
+                if (a == T - 1 && end > g->tall) end = g->tall;
+                if (SOME > 8) for (; i + 16 <= end; i += 16) point_tiles(g, a, b, SOME, i, j, k, steps, t, sums);
+                for (; i + 8 <= end; i += 8) point_tiles(g, a, b, 8, i, j, k, steps, t, sums);
+                for (; i + 4 <= end; i += 4) point_tiles(g, a, b, 4, i, j, k, steps, t, sums);
+                for (; i < end; i++) point_tiles(g, a, b, 1, i, j, k, steps, t, sums);
             }
         }
     }
@@ -240,14 +256,8 @@ static void some_tiles(const kn_winograd *g, int j)
 void KN(winograd_product)(const kn_winograd *g)
 {
     for (int j = 0; j < 16; j += VW) {
-        if (g->tiles > KN_FEW) {
-            some_tiles(g, j);
-            continue;
-        }
-        int i = 0;
-        for (; i + FEW <= g->tiles; i += FEW) point_rows(g, FEW, i, j);
-        for (; i + FEW / 2 <= g->tiles; i += FEW / 2) point_rows(g, FEW / 2, i, j);
-        if (i < g->tiles) point_rows(g, 1, i, j);
+        if (g->tiles > KN_FEW) some_tiles(g, j);
+        else few_tiles(g, j);
     }
 }
 
@@ -286,11 +296,11 @@ void KN(winograd_input)(const kn_tiles *g, const float *x, float *v)
 {
     for (int i = 0; i < g->count; i++, v += 16) {
         float copy[T][T][16];
-        int y0 = (g->first + i) / g->columns * M - g->pad_h, x0 = (g->first + i) % g->columns * M - g->pad_w;
-        const float *from = x + ((ptrdiff_t)y0 * g->w + x0) * 16;
+        int y0 = g->tile[i].y - g->pad_h, x0 = g->tile[i].x - g->pad_w;
+        const float *image = x + (size_t)g->tile[i].image * g->image, *from = image + ((ptrdiff_t)y0 * g->w + x0) * 16;
         ptrdiff_t row = (ptrdiff_t)g->w * 16;
         if (y0 < 0 || x0 < 0 || y0 + T > g->h || x0 + T > g->w) {
-            copy_tile(g, x, y0, x0, copy);
+            copy_tile(g, image, y0, x0, copy);
             from = copy[0][0];
             row = T * 16;
         }
@@ -298,58 +308,54 @@ void KN(winograd_input)(const kn_tiles *g, const float *x, float *v)
     }
 }
 
-/* Up to 4 x 4 outputs of lanes j .. j+VW-1. */
-INLINE void output_tile(const kn_tiles *g, const float *m, const kn_epilogue *e, float *y, int p, int q, int j)
+/* Lanes j .. j+VW-1 of a tile of outputs, the first of them at y + at, its rows `row` floats apart. */
+INLINE void output_tile(const float *m, size_t tap, const kn_epilogue *e, int biased, float *y, ptrdiff_t at, ptrdiff_t row, int rows, int columns, int j)
 {
     float t[M][T][VW];
-    int rows = g->h - p < M ? g->h - p : M, columns = g->w - q < M ? g->w - q : M;
     UNROLL for (int b = 0; b < T; b++) {
         vf column[T], out[M];
-        UNROLL for (int a = 0; a < T; a++) column[a] = v_load(m + (size_t)(a * T + b) * g->tap);
+        UNROLL for (int a = 0; a < T; a++) column[a] = v_load(m + (size_t)(a * T + b) * tap + j);
         output_1d(column, out);
         UNROLL for (int r = 0; r < M; r++) v_store(t[r][b], out[r]);
     }
-    for (int r = 0; r < rows; r++) {
+    at += j;
+    for (int r = 0; r < rows; r++, at += row) {
         vf line[T], out[M];
         UNROLL for (int b = 0; b < T; b++) line[b] = v_load(t[r][b]);
         output_1d(line, out);
-        ptrdiff_t at = ((ptrdiff_t)(p + r) * g->w + q) * 16 + j;
         if (columns == M) {
-            finish_tile(e, out, 1, M, 1, (size_t)j, at, 16, 0, e->biased > 0 ? M : 0);
+            finish_tile(e, out, 1, M, 1, (size_t)j, at, 16, 0, biased ? M : 0);
             UNROLL for (int s = 0; s < M; s++) v_store(y + at + s * 16, out[s]);
             continue;
         }
         UNROLL for (int s = 0; s < M - 1; s++) {
             if (s >= columns) break;
-            finish_tile(e, out + s, 1, 1, 1, (size_t)j, at + s * 16, 16, 0, e->biased > 0);
+            finish_tile(e, out + s, 1, 1, 1, (size_t)j, at + s * 16, 16, 0, biased);
             v_store(y + at + s * 16, out[s]);
         }
     }
 }
 
-/* The maxima of 2 x 2 pixels of a tile [rows][columns][16]. */
-INLINE void pool_tile(const float *tile, int rows, int columns, float *y, ptrdiff_t row)
+/* The maxima of 2 x 2 pixels of a whole tile. */
+INLINE void pool_tile(const float tile[M][M][16], float *y, ptrdiff_t row)
 {
-    for (int r = 0; r < rows; r += 2)
-        for (int s = 0; s < columns; s += 2)
-            for (int j = 0; j < 16; j += VW) {
-                const float *x = tile + (r * columns + s) * 16 + j, *below = x + columns * 16;
-                v_store(y + r / 2 * row + s / 2 * 16 + j, v_larger(v_larger(v_larger(v_load(x), v_load(x + 16)), v_load(below)), v_load(below + 16)));
-            }
+    for (int r = 0; r < M; r += 2, y += row)
+        for (int s = 0; s < M; s += 2)
+            for (int j = 0; j < 16; j += VW)
+                v_store(y + s / 2 * 16 + j, v_larger(v_larger(v_larger(v_load(&tile[r][s][j]), v_load(&tile[r][s + 1][j])), v_load(&tile[r + 1][s][j])),
+                                                     v_load(&tile[r + 1][s + 1][j])));
 }
 
 void KN(winograd_output)(const kn_tiles *g, const float *m, const kn_epilogue *epilogue, float *y)
 {
     const kn_epilogue local = *epilogue, *e = &local; /* which no store can change */
-    kn_tiles to = *g;
-    const int h = to.h, w = to.w, count = to.count, pooled = to.pooled;
-    for (int i = 0; i < count; i++, m += 16) {
-        int p = (to.first + i) / to.columns * M, q = (to.first + i) % to.columns * M, top = pooled ? 0 : p, left = pooled ? 0 : q;
-        int rows = h - p < M ? h - p : M, columns = w - q < M ? w - q : M;
-        float tile[M * M * 16], *out = pooled ? tile : y;
-        if (pooled) to.h = rows, to.w = columns;
-        for (int j = 0; j < 16; j += VW) output_tile(&to, m + j, e, out, top, left, j);
-        for (int r = top; r < top + rows; r++) finish_smooth(e, out + ((ptrdiff_t)r * to.w + left) * 16, columns, 16);
-        if (pooled) pool_tile(tile, rows, columns, y + ((ptrdiff_t)(p / 2) * (w / 2) + q / 2) * 16, (ptrdiff_t)(w / 2) * 16);
+    const kn_tiles to = *g;
+    for (int i = 0; i < to.count; i++, m += 16) {
+        const kn_tile tile = to.tile[i];
+        float whole[M][M][16], *out = to.pooled ? whole[0][0] : y;
+        ptrdiff_t image = tile.image * (ptrdiff_t)to.image, row = (to.pooled ? M : to.w) * 16, at = to.pooled ? 0 : image + tile.y * row + tile.x * 16;
+        for (int j = 0; j < 16; j += VW) output_tile(m, to.tap, e, tile.image < e->biased, out, at, row, tile.rows, tile.columns, j);
+        for (int r = 0; r < tile.rows; r++) finish_smooth(e, out + at + r * row, tile.columns, 16);
+        if (to.pooled) pool_tile((const float(*)[M][16])whole, y + image + ((ptrdiff_t)(tile.y / 2) * (to.w / 2) + tile.x / 2) * 16, (ptrdiff_t)(to.w / 2) * 16);
     }
 }

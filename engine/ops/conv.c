@@ -349,7 +349,7 @@ static int is_winograd(const conv_geometry *m)
 int conv2d_pools(const en_node *n, const en_shape *x, const en_shape *w)
 {
     conv_geometry m = conv_geometry_of(n, x, w);
-    return is_winograd(&m) && m.p % 2 == 0 && m.q % 2 == 0;
+    return is_winograd(&m) && m.p % KN_TILE == 0 && m.q % KN_TILE == 0;
 }
 
 static void convolve_winograd(const forward_job *j)

@@ -34,64 +34,96 @@ size_t winograd_worker_floats(int c) { return TAPS * (input_tap(c, 0) + product_
 
 typedef struct plan {
     const winograd *g;
-    int columns, per_image;      /* tiles */
+    int rows, columns;           /* of tiles */
+    int tall, wide;              /* how many of them have four rows, four columns; the others have three */
     int blocks, chunks;          /* of tiles, of output panels */
     int ready[EN_MAX_THREADS];   /* the block of tiles whose transformed input a worker has in its scratch, or -1 */
 } plan;
 
-/* Calls for each image that tiles first .. first+count-1 belong to. */
-typedef void on_image(const plan *s, const kn_tiles *part, int image, int block, float *data);
+/* The tiles of a job, in the order that kn_winograd asks for. */
+typedef struct tiles {
+    kn_tile tile[TILES];
+    int count, few, tall, wide, wide_end;
+} tiles;
 
-static void each_image(const plan *s, int tiles, int block, on_image *run, kn_tiles part, float *data)
+static tiles tiles_from(const plan *s, int first, int count)
 {
-    int last = tiles + part.count;
-    for (int t = tiles; t < last; t += part.count, data += part.count * EN_LANES) {
-        part.first = t % s->per_image;
-        part.count = s->per_image - part.first < last - t ? s->per_image - part.first : last - t;
-        run(s, &part, t / s->per_image, block, data);
+    tiles t = {.count = count, .few = few_of(count)};
+    int row = first / s->columns % s->rows, column = first % s->columns, image = first / s->columns / s->rows;
+    enum { NARROW, WHOLE, LOW, BOTH, KINDS };
+    kn_tile list[TILES];
+    int kind[TILES], next[KINDS + 1] = {0};
+    for (int i = 0; i < count; i++) {
+        int tall = row < s->tall, wide = column < s->wide;
+        list[i] = (kn_tile){image, 3 * row + (tall ? row : s->tall), 3 * column + (wide ? column : s->wide), 3 + tall, 3 + wide};
+        kind[i] = tall ? wide ? WHOLE : NARROW : wide ? LOW : BOTH;
+        next[kind[i] + 1]++;
+        if (++column == s->columns) column = 0, row++;
+        if (row == s->rows) row = 0, image++;
     }
+    for (int k = 0; k < KINDS; k++) next[k + 1] += next[k];
+    t.wide = next[WHOLE];
+    t.tall = next[LOW];
+    t.wide_end = next[BOTH];
+    for (int i = 0; i < count; i++) t.tile[next[kind[i]]++] = list[i];
+    return t;
 }
 
-static void transform_input(const plan *s, const kn_tiles *part, int image, int block, float *v)
+static void transform_input(const plan *s, const tiles *t, float *v)
 {
     const winograd *g = s->g;
     size_t map = (size_t)g->h * (size_t)g->w * EN_LANES;
-    g->call->kernels->winograd_input(part, g->x + ((size_t)image * (size_t)en_blocks(g->c) + (size_t)block) * map, v);
+    kn_tiles from = {.h = g->h, .w = g->w, .pad_h = g->pad_h, .pad_w = g->pad_w, .image = (size_t)en_blocks(g->c) * map, .tile = t->tile, .count = t->count,
+                     .tap = input_tap(g->c, t->few)};
+    for (int b = 0; b < en_blocks(g->c); b++) g->call->kernels->winograd_input(&from, g->x + (size_t)b * map, v + b * input_block(t->few));
 }
 
-static void transform_output(const plan *s, const kn_tiles *part, int image, int block, float *m)
+static void transform_output(const plan *s, const tiles *t, int block, const float *m)
 {
     const winograd *g = s->g;
-    size_t map = (size_t)g->p * (size_t)g->q * EN_LANES / (g->pooled ? 4 : 1), at = ((size_t)image * (size_t)en_blocks(g->o) + (size_t)block) * map;
+    size_t map = (size_t)g->p * (size_t)g->q * EN_LANES / (g->pooled ? 4 : 1), at = (size_t)block * map;
+    kn_tiles to = {.h = g->p, .w = g->q, .image = (size_t)en_blocks(g->o) * map, .tile = t->tile, .count = t->count, .pooled = g->pooled, .tap = product_tap};
     kn_epilogue e = g->epilogue;
-    e.biased = image < e.biased;
     if (e.bias) e.bias += block * EN_LANES;
     if (e.scale) e.scale += block * EN_LANES, e.shift += block * EN_LANES;
     if (e.residual) e.residual += at;
-    g->call->kernels->winograd_output(part, m, &e, g->y + at);
+    g->call->kernels->winograd_output(&to, m, &e, g->y + at);
 }
 
 /* Panels o .. o+panels-1 of the product for few tiles, DEPTH channels at a time. */
-static void multiply_few(const plan *s, int tiles, int few, int o, int panels, const float *v, float *m)
+static void multiply_few(const plan *s, const tiles *t, int o, int panels, const float *v, float *m)
 {
     const winograd *g = s->g;
     size_t w_tap = (size_t)g->c * EN_LANES;
     for (int i = 0; i < panels; i++)
         for (int first = 0; first < g->c; first += DEPTH)
-            g->call->kernels->winograd_product(&(kn_winograd){.depth = g->c - first < DEPTH ? g->c - first : DEPTH, .tiles = tiles,
-                .w = g->packed + (size_t)(o + i) * 9 * w_tap + (size_t)first * EN_LANES, .w_tap = w_tap, .v = v + first / EN_LANES * input_block(few),
-                .m = m + i * TILES * EN_LANES, .m_tap = product_tap, .add = first > 0});
+            g->call->kernels->winograd_product(&(kn_winograd){.depth = g->c - first < DEPTH ? g->c - first : DEPTH, .tiles = t->count,
+                .tall = t->tall, .wide = t->wide, .wide_end = t->wide_end, .w = g->packed + (size_t)(o + i) * 9 * w_tap + (size_t)first * EN_LANES,
+                .w_tap = w_tap, .v = v + first / EN_LANES * input_block(t->few), .m = m + i * TILES * EN_LANES, .m_tap = product_tap, .add = first > 0});
+}
+
+/* Points b .. b_end-1 of tiles i .. i_end-1. */
+static void multiply_points(const plan *s, kn_gemm k, int b, int b_end, int i, int i_end)
+{
+    ptrdiff_t to = b * k.c_run + i * k.c_row;
+    k.a += b * k.a_run + i * k.a_row;
+    k.b += (size_t)b * k.b_run;
+    k.c += to;
+    if (k.epilogue.residual) k.epilogue.residual += to;
+    k.runs = b_end - b;
+    k.rows = i_end - i;
+    if (k.rows > 0) s->g->call->kernels->gemm(&k);
 }
 
 /* The same for many: row a of the points at a time, so that its filters, their products and the weights stay in the second-level cache. */
-static void multiply(const plan *s, int tiles, int o, int panels, const float *v, float *u, float *m)
+static void multiply(const plan *s, const tiles *t, int o, int panels, const float *v, float *u, float *m)
 {
     static const ptrdiff_t tap;
     const winograd *g = s->g;
     size_t w_tap = (size_t)g->c * EN_LANES;
     kn_gemm k = {.a_run = (ptrdiff_t)input_tap(g->c, 0), .a_row = EN_LANES, .a_block = input_block(0), .tap = &tap, .taps = 1, .b = u, .b_run = filter_tap,
-                 .b_panel = POINTS * filter_tap, .c_run = (ptrdiff_t)product_tap, .c_row = EN_LANES, .c_panel = TILES * EN_LANES, .runs = POINTS,
-                 .rows = tiles, .panels = panels, .ahead_step = w_tap, .ahead_count = (9 * panels + POINTS - 1) / POINTS};
+                 .b_panel = POINTS * filter_tap, .c_run = (ptrdiff_t)product_tap, .c_row = EN_LANES, .c_panel = TILES * EN_LANES,
+                 .panels = panels, .ahead_step = w_tap, .ahead_count = (9 * panels + POINTS - 1) / POINTS};
     for (int first = 0; first < g->c; first += DEPTH) {
         const float *w = g->packed + (size_t)o * 9 * w_tap + (size_t)first * EN_LANES;
         k.depth = g->c - first < DEPTH ? g->c - first : DEPTH;
@@ -103,7 +135,9 @@ static void multiply(const plan *s, int tiles, int o, int panels, const float *v
             k.c = m + a * POINTS * k.c_run;
             k.ahead = next + (size_t)(a * k.ahead_count) * k.ahead_step; /* a sixth of the weights that come next */
             k.epilogue.residual = first ? k.c : NULL; /* a chain joins those before it */
-            g->call->kernels->gemm(&k);
+            int end = a < POINTS - 1 ? t->count : t->tall, wide_end = end < t->wide_end ? end : t->wide_end, same = !t->wide && wide_end == end;
+            multiply_points(s, k, 0, same ? POINTS : POINTS - 1, 0, end);
+            if (!same) multiply_points(s, k, POINTS - 1, POINTS, t->wide, wide_end);
         }
     }
 }
@@ -112,27 +146,27 @@ static void run_job(void *arg, int job, int worker)
 {
     plan *s = arg;
     const winograd *g = s->g;
-    int block = job / s->chunks, chunk = job % s->chunks, all = en_blocks(g->o), total = s->per_image * g->call->images;
-    int first = block * TILES, tiles = total - first < TILES ? total - first : TILES, few = few_of(tiles);
+    int block = job / s->chunks, chunk = job % s->chunks, all = en_blocks(g->o), left = s->rows * s->columns * g->call->images - block * TILES;
+    tiles t = tiles_from(s, block * TILES, left < TILES ? left : TILES);
     float *v = g->call->worker_scratch + (size_t)worker * g->call->node->worker_scratch, *u = v + TAPS * input_tap(g->c, 0), *m = u + PANELS * POINTS * filter_tap;
-    kn_tiles input = {.h = g->h, .w = g->w, .pad_h = g->pad_h, .pad_w = g->pad_w, .columns = s->columns, .count = tiles, .tap = input_tap(g->c, few)};
-    kn_tiles output = {.h = g->p, .w = g->q, .columns = s->columns, .count = tiles, .pooled = g->pooled, .tap = product_tap};
-    if (s->ready[worker] != block)
-        for (int b = 0; b < en_blocks(g->c); b++) each_image(s, first, b, transform_input, input, v + b * input_block(few));
+    if (s->ready[worker] != block) transform_input(s, &t, v);
     s->ready[worker] = block;
     for (int o = all * chunk / s->chunks, end = all * (chunk + 1) / s->chunks, panels; o < end; o += panels) {
         panels = end - o < PANELS ? end - o : PANELS;
-        if (few) multiply_few(s, tiles, few, o, panels, v, m);
-        else multiply(s, tiles, o, panels, v, u, m);
-        for (int i = 0; i < panels; i++) each_image(s, first, o + i, transform_output, output, m + i * TILES * EN_LANES);
+        if (t.few) multiply_few(s, &t, o, panels, v, m);
+        else multiply(s, &t, o, panels, v, u, m);
+        for (int i = 0; i < panels; i++) transform_output(s, &t, o + i, m + i * TILES * EN_LANES);
     }
 }
 
+/* Tiles along a side of n pixels. So many of four as leave three for each of the others. */
+static int tiles_along(int n) { return (n + KN_TILE - 1) / KN_TILE; }
+static int whole_along(int n) { return n - (KN_TILE - 1) * tiles_along(n); }
+
 void winograd_convolve(const winograd *g)
 {
-    plan s = {.g = g, .columns = (g->q + KN_TILE - 1) / KN_TILE};
-    s.per_image = s.columns * ((g->p + KN_TILE - 1) / KN_TILE);
-    s.blocks = (s.per_image * g->call->images + TILES - 1) / TILES;
+    plan s = {.g = g, .rows = tiles_along(g->p), .columns = tiles_along(g->q), .tall = whole_along(g->p), .wide = whole_along(g->q)};
+    s.blocks = (s.rows * s.columns * g->call->images + TILES - 1) / TILES;
     int groups = (en_blocks(g->o) + PANELS - 1) / PANELS;
     s.chunks = (JOBS + s.blocks - 1) / s.blocks;
     if (s.chunks > groups) s.chunks = groups;
