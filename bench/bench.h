@@ -11,7 +11,7 @@
 typedef struct bench_options {
     const char *what, *net, *isa, *weights, *svg;
     long threads, tenths, side, runs; /* tenths of a second for each line; input of side x side; steady's runs */
-    int interactive;
+    int interactive, help;
 } bench_options;
 
 /* Whether a network is among those asked for; a name in o->net, or no list at all. */

@@ -20,6 +20,7 @@ static const opt_row rows[] = {
     {OPT_COUNT, 0,   "runs",        "N",      "steady: how many (10000)", AT(runs)},
     {OPT_TEXT,  0,   "svg",         "FILE",   "layers: the roofline as a picture", AT(svg)},
     {OPT_FLAG,  0,   "interactive", NULL,     "wait for `run`, `cam`, `conv` or `quit` on stdin; print milliseconds for each", AT(interactive)},
+    {OPT_FLAG,  'h', "help",        NULL,     "print this and stop", AT(help)},
 };
 
 static const struct {
@@ -46,16 +47,25 @@ int bench_wants(const bench_options *o, const char *net)
     return !o->net;
 }
 
+static int usage(int status)
+{
+    printf("usage: cam_bench [");
+    for (int i = 0; i < COMMANDS; i++) printf("%s%s", i ? "|" : "", commands[i].name);
+    printf("] [options]\n");
+    opt_print(rows, ROWS);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     bench_options o = {.threads = 1, .tenths = 5, .side = 224, .runs = 10000};
     en_error e;
     int operands;
     if (opt_parse(rows, ROWS, argc, argv, &o, &operands, &e) || operands > 1) {
-        fprintf(stderr, "cam_bench: %s\nusage: cam_bench [kernels|layers|net|throughput|start|steady|count] [options]\n", operands > 1 ? "want one operand" : e.text);
-        opt_print(rows, ROWS);
-        return 2;
+        fprintf(stderr, "cam_bench: %s\n", operands > 1 ? "want one operand" : e.text);
+        return usage(2);
     }
+    if (o.help) return usage(0);
     if (operands) o.what = argv[1];
     if (o.interactive) return bench_interactive(&o);
     double load[3] = {0};
