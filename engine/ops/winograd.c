@@ -40,7 +40,7 @@ typedef struct plan {
     int ready[EN_MAX_THREADS];   /* the block of tiles whose transformed input a worker has in its scratch, or -1 */
 } plan;
 
-/* The tiles of a job, in the order that kn_winograd asks for. */
+/* The tiles of a job, in the order that kn_winograd asks for: three columns wide, whole, three rows high, three both ways. */
 typedef struct tiles {
     kn_tile tile[TILES];
     int count, few, tall, wide, wide_end;
@@ -50,13 +50,13 @@ static tiles tiles_from(const plan *s, int first, int count)
 {
     tiles t = {.count = count, .few = few_of(count)};
     int row = first / s->columns % s->rows, column = first % s->columns, image = first / s->columns / s->rows;
-    enum { NARROW, WHOLE, LOW, BOTH, KINDS };
+    enum { NARROW, WHOLE, LOW, SMALL, KINDS };
     kn_tile list[TILES];
     int kind[TILES], next[KINDS + 1] = {0};
     for (int i = 0; i < count; i++) {
         int tall = row < s->tall, wide = column < s->wide;
         list[i] = (kn_tile){image, 3 * row + (tall ? row : s->tall), 3 * column + (wide ? column : s->wide), 3 + tall, 3 + wide};
-        kind[i] = tall ? wide ? WHOLE : NARROW : wide ? LOW : BOTH;
+        kind[i] = tall ? wide ? WHOLE : NARROW : wide ? LOW : SMALL;
         next[kind[i] + 1]++;
         if (++column == s->columns) column = 0, row++;
         if (row == s->rows) row = 0, image++;
@@ -64,7 +64,7 @@ static tiles tiles_from(const plan *s, int first, int count)
     for (int k = 0; k < KINDS; k++) next[k + 1] += next[k];
     t.wide = next[WHOLE];
     t.tall = next[LOW];
-    t.wide_end = next[BOTH];
+    t.wide_end = next[SMALL];
     for (int i = 0; i < count; i++) t.tile[next[kind[i]]++] = list[i];
     return t;
 }
@@ -159,7 +159,7 @@ static void run_job(void *arg, int job, int worker)
     }
 }
 
-/* Tiles along a side of n pixels. So many of four as leave three for each of the others. */
+/* Tiles along a side of n >= LEAST_SIDE pixels, and how many of them have four, so that three are left for each of the others. */
 static int tiles_along(int n) { return (n + KN_TILE - 1) / KN_TILE; }
 static int whole_along(int n) { return n - (KN_TILE - 1) * tiles_along(n); }
 

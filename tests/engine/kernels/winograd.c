@@ -141,15 +141,16 @@ void sweep_winograd_product(const kn_table *k)
 {
     for (int tiles = 1; tiles <= KN_SOME; tiles++)
         for (int depth = 1; depth <= 130; depth += depth < 4 ? 1 : 7) try_winograd_product(k, (part){depth, tiles, tiles, 0, tiles, depth % 2});
-    for (int tiles = 1; tiles <= KN_SOME; tiles++)
+    for (int tiles = 1; tiles <= 5; tiles++)
         for (int tall = 0; tall <= tiles; tall++)
             for (int wide = 0; wide <= tall; wide++)
-                for (int end = tall; end <= tiles; end++) try_winograd_product(k, (part){17, tiles, tall, wide, end, tiles % 2});
+                for (int end = tall; end <= tiles; end++) try_winograd_product(k, (part){3, tiles, tall, wide, end, tiles % 2});
     try_winograd_product(k, (part){32, 4, 4, 0, 4, 0});
     try_winograd_product(k, (part){64, 2, 2, 0, 2, 1});
     try_winograd_product(k, (part){128, 3, 3, 0, 3, 1});
     try_winograd_product(k, (part){128, 4, 2, 1, 3, 1});
     try_winograd_product(k, (part){128, 16, 8, 4, 12, 1});
+    try_winograd_product(k, (part){20, 14, 5, 3, 13, 1});
 }
 
 /* Tiles of at most `size` pixels a side of two images, turn by turn, on a side of h x w pixels. g->tile needs room for MOST. */
