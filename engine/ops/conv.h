@@ -40,7 +40,7 @@ size_t conv2d_join(const en_node *expand, const en_shape *x, const en_shape *exp
 /* Floats of worker scratch with which `n`, with weights of shape w, can multiply its input's channels by a gate while it reads them. 0: it cannot. */
 size_t conv2d_gate(const en_node *n, const en_shape *x, const en_shape *w);
 
-/* Whether `n` can store the maxima of 2 x 2 pixels instead of its output, if graphs are not `exact`. */
+/* Whether `n` can store the maxima of 2 x 2 pixels instead of its output, if graphs are not `exact`: by Winograd's method, in whole tiles. */
 int conv2d_pools(const en_node *n, const en_shape *x, const en_shape *w);
 
 #endif
