@@ -116,7 +116,8 @@ enum { FEW = 2 };
 #endif
 enum { STEPS = 32 }; /* input channels for which weights, input and sums stay in the first-level cache while the six rows of points pass */
 
-/* The four tiles of a map of 7 x 7 in their order: three columns, four both ways, three rows, three both ways. Only what is needed of the last point is computed. */
+/* The four tiles of a map of 7 x 7 in their order: three columns, four both ways, three rows, three both ways. Only what is needed of the last
+ * point is computed. */
 INLINE int is_needed(const int corners, int a, int b, int tile) { return !corners || ((a < T - 1 || tile < 2) && (b < T - 1 || tile == 1 || tile == 2)); }
 
 /* Points (a, 0 .. 5) of tiles i .. i+tiles-1, up to 16 input channels. w, v: the first of them. Weights needed soon are fetched, a part in each row. */
