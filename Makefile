@@ -67,13 +67,13 @@ $(BUILD)/%.o: %.c Makefile
 	$(Q)$(CC) $(FLAGS) -c -o $@ $<
 
 # Loops over many numbers.
-$(BUILD)/engine/ops/%.o $(BUILD)/cam/%.o: FLAGS += -O3
+$(BUILD)/engine/%.o $(BUILD)/cam/%.o: FLAGS += -O3
 
 define kernel_rule
 $(BUILD)/engine/kernels/%.$(1).o: engine/kernels/%.c Makefile
 	@mkdir -p $$(@D)
 	$$(call say,CC $$< ($(1)))
-	$$(Q)$$(CC) $$(FLAGS) -O3 $$(ISA_$(1)) -DISA=$(1) -c -o $$@ $$<
+	$$(Q)$$(CC) $$(FLAGS) $$(ISA_$(1)) -DISA=$(1) -c -o $$@ $$<
 endef
 $(foreach isa,$(ISAS),$(eval $(call kernel_rule,$(isa))))
 
