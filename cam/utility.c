@@ -9,7 +9,7 @@
 
 static const char *const names[CAM_UTILITIES] = {"logit", "softmax", "logsoftmax", "rest", "contrast", "finer"};
 
-enum { RIVALS = 3 };
+enum { RIVALS = 3, SOME = 64 };
 
 const char *cam_utility_name(cam_utility u) { return names[u]; }
 
@@ -22,21 +22,38 @@ cam_utility cam_utility_find(const char *name)
     return u;
 }
 
-/* L = log sum exp(o) */
-static double log_sum_exp(const float *o, int classes)
+/* exp(o - less) of up to SOME classes from `first` on; returns how many. */
+static int some_exps(const float *o, int classes, int first, double less, double out[SOME])
 {
-    double most = (double)o[0], sum = 0;
-    for (int i = 1; i < classes; i++)
-        if ((double)o[i] > most) most = (double)o[i];
-    for (int i = 0; i < classes; i++) sum += en_exp((double)o[i] - most);
-    return most + en_log(sum);
+    int count = classes - first < SOME ? classes - first : SOME;
+    en_exps(o + first, count, less, out);
+    return count;
 }
 
-void cam_softmax(const float *o, int classes, double *out)
+/* Of the softmax s of the logits, seen from class c: L = log sum exp(o), 1 - s_c, and sum s (v - v_c). */
+typedef struct view {
+    double l, others, mean;
+} view;
+
+/* v may be NULL. 1 - s_c is a sum of its own, because for a sure network the difference has no digits left; and v counts from v_c on, so that
+ * v_c - m keeps its digits when s_c is almost 1. */
+static view view_from(const float *o, int classes, int c, const float *v)
 {
-    double l = log_sum_exp(o, classes);
-    for (int i = 0; i < classes; i++) out[i] = en_exp((double)o[i] - l);
+    double most = (double)o[0], e[SOME], sum = 0, others = 0, mean = 0;
+    for (int i = 1; i < classes; i++)
+        if ((double)o[i] > most) most = (double)o[i];
+    for (int first = 0, count; first < classes; first += count) {
+        count = some_exps(o, classes, first, most, e);
+        for (int i = first; i < first + count; i++) {
+            sum += e[i - first];
+            others += i == c ? 0 : e[i - first];
+            if (v) mean += e[i - first] * ((double)v[i] - (double)v[c]);
+        }
+    }
+    return (view){most + en_log(sum), others / sum, mean / sum};
 }
+
+void cam_softmax(const float *o, int classes, double *out) { en_exps(o, classes, view_from(o, classes, 0, NULL).l, out); }
 
 int cam_rival_of(const float *o, int classes, cam_aim aim)
 {
@@ -107,21 +124,17 @@ double cam_utility_at(cam_aim aim, const float *o, int classes, const float *v, 
     int c = aim.cls;
     if (u == CAM_CONTRAST) return contrast(o, classes, aim, gradient, hvp);
     if (u == CAM_FINER) return finer(o, classes, c, v, gradient, hvp);
-    double l = log_sum_exp(o, classes), target = (double)o[c], sc = en_exp(target - l), mean = 0;
-    double value = u == CAM_LOGIT ? target : u == CAM_SOFTMAX ? sc : u == CAM_LOGSOFTMAX ? target - l : target + (target - l);
-    if (!gradient && !hvp) return value;
-    double vc = v ? (double)v[c] : 0; /* v counts from v_c on: v - m stays, and v_c - m keeps its digits when s_c is almost 1 */
-    double others = 0;                /* 1 - s_c, because for a sure network the difference has no digits left */
-    for (int i = 0; i < classes; i++) {
-        double s = en_exp((double)o[i] - l);
-        if (i != c) others += s;
-        if (v) mean += s * ((double)v[i] - vc);
-    }
-    for (int i = 0; i < classes; i++) {
-        double s = en_exp((double)o[i] - l), e = i == c, es = i == c ? others : -s; /* e - s */
-        double bend = v ? s * ((double)v[i] - vc - mean) : 0;
-        if (gradient) gradient[i] = (float)(u == CAM_LOGIT ? e : u == CAM_SOFTMAX ? sc * es : u == CAM_LOGSOFTMAX ? es : e + es);
-        if (hvp) hvp[i] = (float)(u == CAM_LOGIT ? 0 : u == CAM_SOFTMAX ? -sc * mean * es - sc * bend : -bend);
+    view t = view_from(o, classes, c, v);
+    double target = (double)o[c], sc = en_exp(target - t.l), s[SOME];
+    double value = u == CAM_LOGIT ? target : u == CAM_SOFTMAX ? sc : u == CAM_LOGSOFTMAX ? target - t.l : target + (target - t.l);
+    for (int first = 0, count; first < classes && (gradient || hvp); first += count) {
+        count = some_exps(o, classes, first, t.l, s);
+        for (int i = first; i < first + count; i++) {
+            double si = s[i - first], e = i == c, es = i == c ? t.others : -si; /* e - s */
+            double bend = v ? si * ((double)v[i] - (double)v[c] - t.mean) : 0;
+            if (gradient) gradient[i] = (float)(u == CAM_LOGIT ? e : u == CAM_SOFTMAX ? sc * es : u == CAM_LOGSOFTMAX ? es : e + es);
+            if (hvp) hvp[i] = (float)(u == CAM_LOGIT ? 0 : u == CAM_SOFTMAX ? -sc * t.mean * es - sc * bend : -bend);
+        }
     }
     return value;
 }

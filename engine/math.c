@@ -12,29 +12,37 @@ static const double ln2_high = 0x1.62e42feep-1, ln2_low = 0x1.a39ef35793c76p-33;
 static const double inverse_factorial[14] = {1, 1, 1. / 2, 1. / 6, 1. / 24, 1. / 120, 1. / 720, 1. / 5040, 1. / 40320, 1. / 362880, 1. / 3628800,
                                              1. / 39916800, 1. / 479001600, 1. / 6227020800};
 
-/* 2^k, -1023 < k < 1024 */
-static double two_to(int k)
+/* 2^k for -1023 < k < 1024, of k + 2048 */
+static inline double power_of_two(uint64_t k)
 {
-    uint64_t bits = (uint64_t)(k + 1023) << 52;
+    uint64_t bits = (k - 1025) << 52;
     double power;
     memcpy(&power, &bits, sizeof power);
     return power;
 }
 
-double en_exp(double x)
+/* Without branches, so that a loop over it is one over vectors. Beyond the ends the result is 0 or infinity by itself; a NaN passes through. */
+static inline double exponential(double x)
 {
-    if (isnan(x)) return x;
-    if (x > 709.782712893384) return INFINITY;
-    if (x < -745.1332191019412) return 0;
-    const double shift = 0x1.8p52; /* whose last digit counts ones: adding it rounds */
-    double k = (x * 1.4426950408889634 + shift) - shift, high = x - k * ln2_high, low = k * ln2_low, r = high - low;
+    x = x > 710 ? 710 : x < -746 ? -746 : x;
+    const double shift = 0x1.8p52; /* whose last digit counts ones: adding it rounds, and leaves the integer there */
+    double shifted = x * 1.4426950408889634 + shift, k = shifted - shift, high = x - k * ln2_high, low = k * ln2_low, r = high - low;
     double tail = 0; /* e^r - 1 - r, smallest terms first */
     for (int i = 13; i >= 2; i--) tail = tail * r + inverse_factorial[i];
     tail = tail * r * r;
     /* r itself was rounded: add back what was lost. */
     double lost = (high - r) - low;
-    int half = (int)k / 2; /* 2^k in two steps: alone it may be out of range where the product is not */
-    return (1 + (r + (tail + lost))) * two_to(half) * two_to((int)k - half);
+    uint64_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    uint64_t all = (bits + 2048) & 4095, half = all / 2 + 1024; /* 2^k in two steps: alone it may be out of range where the product is not */
+    return (1 + (r + (tail + lost))) * power_of_two(half) * power_of_two(all - half + 2048);
+}
+
+double en_exp(double x) { return exponential(x); }
+
+void en_exps(const float *x, int n, double less, double *out)
+{
+    for (int i = 0; i < n; i++) out[i] = exponential((double)x[i] - less);
 }
 
 double en_log(double x)

@@ -66,3 +66,16 @@ TEST(exp_and_log_of_special_values_are_those_of_c)
     CHECK(isfinite(en_exp(709.782712893383)) && en_exp(-745.1) == 4.9406564584124654e-324);
     CHECK(en_exp(1e308) == INFINITY && en_exp(-1e308) == 0);
 }
+
+TEST(many_exponentials_have_the_bits_of_one_each)
+{
+    float x[67] = {INFINITY, -INFINITY, 710, -746, -745, -720, -0.0f, 0, 709};
+    double many[67];
+    for (int i = 9; i < 67; i++) x[i] = (float)t_uniform(-760, 720);
+    for (int n = 1; n <= 67; n += 11) {
+        en_exps(x, n, 0.125, many);
+        for (int i = 0; i < n; i++) CHECK_MSG(many[i] == en_exp((double)x[i] - 0.125), "exp(%g - 1/8): %a, alone %a", (double)x[i], many[i], en_exp((double)x[i] - 0.125));
+    }
+    en_exps(&(float){NAN}, 1, 0, many);
+    CHECK(isnan(many[0]));
+}
