@@ -162,26 +162,21 @@ static int looks_at_channel(const cam_method *m)
     return m->field == plus_plus || m->field == share_of_gradient || m->field == share_of_shapley || m->field == outstanding;
 }
 
-/* The products P of channel k. */
+/* The products P of channel k: of the activation and the field, or what the field is over space. */
 static void products_of(const cam_method *m, const cam_site *c, size_t k, double *p)
 {
     cam_channel h = {0};
     const float *a = row_of(c->a, c, k);
+    double weight = 0;
     if (looks_at_channel(m)) h = channel_of(c, k);
     if (m->pooling == CAM_MEAN) {
         cam_site means = {.g = c->g_mean, .h = c->h_mean, .positions = 1, .weights = c->weights, .stream = c->stream};
-        double weight;
         m->field(&means, k, &h, &weight);
-        fill(c, weight, p);
     } else {
         m->field(c, k, &h, p);
     }
-    if (m->pooling == CAM_SUM) {
-        double sum = 0;
-        for (size_t s = 0; s < c->positions; s++) sum += p[s];
-        fill(c, sum, p);
-    }
-    for (size_t s = 0; s < c->positions; s++) p[s] *= (double)a[s];
+    for (size_t s = 0; m->pooling == CAM_SUM && s < c->positions; s++) weight += p[s];
+    for (size_t s = 0; s < c->positions; s++) p[s] = (m->pooling == CAM_KEEP ? p[s] : weight) * (double)a[s];
     for (size_t s = 0; m->products == CAM_POSITIVE && s < c->positions; s++) p[s] = p[s] < 0 ? 0 : p[s];
 }
 
@@ -215,17 +210,20 @@ en_status cam_method_map(const cam_method *m, const cam_site *c, int smooth, dou
     return status;
 }
 
-/* The smallest and the largest of n numbers, and whether all are finite. */
+/* The smallest and the largest of some numbers, and whether all are finite. */
 typedef struct extent {
     double least, most;
     int finite;
 } extent;
 
-static extent extent_of(const double *x, size_t n)
+static const extent nothing = {INFINITY, -INFINITY, 1};
+
+/* That of n numbers more. */
+static void extend(extent *e, const double *x, size_t n)
 {
     enum { LANES = 8 }; /* that do not wait for each other */
     double least[LANES], most[LANES], rest[LANES];
-    for (int k = 0; k < LANES; k++) least[k] = INFINITY, most[k] = -INFINITY, rest[k] = 0;
+    for (int k = 0; k < LANES; k++) least[k] = e->least, most[k] = e->most, rest[k] = 0;
     for (size_t i = 0; i < n; i += LANES)
         for (size_t k = 0; k < (n - i < LANES ? n - i : LANES); k++) {
             double v = x[i + k];
@@ -233,23 +231,23 @@ static extent extent_of(const double *x, size_t n)
             most[k] = v > most[k] ? v : most[k];
             rest[k] += v - v; /* 0, or NaN for ever */
         }
-    extent e = {INFINITY, -INFINITY, 1};
     for (int k = 0; k < LANES; k++) {
-        e.least = least[k] < e.least ? least[k] : e.least;
-        e.most = most[k] > e.most ? most[k] : e.most;
-        e.finite &= rest[k] == 0;
+        e->least = least[k] < e->least ? least[k] : e->least;
+        e->most = most[k] > e->most ? most[k] : e->most;
+        e->finite &= rest[k] == 0;
     }
-    return e;
 }
 
-static double range_of(extent e) { return e.finite ? 1e-7 + (e.most - e.least) : NAN; }
+/* What a number is multiplied by once `least` is subtracted. */
+static double factor_of(extent e) { return e.finite ? 1 / (1e-7 + (e.most - e.least)) : NAN; }
 
 void cam_normalise(double *x, size_t n)
 {
+    extent e = nothing;
     for (size_t i = 0; i < n; i++) x[i] = x[i] < 0 ? 0 : x[i];
-    extent e = extent_of(x, n);
-    double range = range_of(e);
-    for (size_t i = 0; i < n; i++) x[i] = (x[i] - e.least) / range;
+    extend(&e, x, n);
+    double factor = factor_of(e);
+    for (size_t i = 0; i < n; i++) x[i] = (x[i] - e.least) * factor;
 }
 
 /* One axis: destination d of `size` lies between sources i and i + 1, at t of the way: (d + 1/2) source / size - 1/2, as a fraction, so that
@@ -262,42 +260,79 @@ static void sample_at(int d, int size, int source, int *i, double *t)
     *t = (double)(over % under) / (double)under;
 }
 
-/* First along the rows, then between them. */
-en_status cam_resize(const double *from, int h, int w, double *to, int height, int width, en_error *e)
+/* Rows of a map, enlarged along x, [h][width]; NULL without memory. */
+static double *enlarge_rows(const double *from, int h, int w, int width)
 {
-    size_t row = (size_t)width;
-    double *across = malloc((size_t)h * row * sizeof *across);
-    if (!across) return en_fail(e, EN_E_NOMEM, "map: out of memory");
-    int i;
-    double t;
-    for (int x = 0; x < width; x++) {
+    double *rows = malloc((size_t)h * (size_t)width * sizeof *rows), t;
+    for (int x = 0, i; rows && x < width; x++) {
         sample_at(x, width, w, &i, &t);
         int next = i + 1 < w ? i + 1 : i;
-        for (int y = 0; y < h; y++) across[(size_t)y * row + (size_t)x] = from[y * w + i] + t * (from[y * w + next] - from[y * w + i]);
+        for (int y = 0; y < h; y++) rows[(size_t)y * (size_t)width + (size_t)x] = from[y * w + i] + t * (from[y * w + next] - from[y * w + i]);
     }
-    for (int y = 0; y < height; y++) {
-        sample_at(y, height, h, &i, &t);
-        const double *here = across + (size_t)i * row, *next = i + 1 < h ? here + row : here;
-        double *out = to + (size_t)y * row;
-        for (size_t x = 0; x < row; x++) out[x] = here[x] + t * (next[x] - here[x]);
-    }
-    free(across);
+    return rows;
+}
+
+/* Row y of `height` between the h enlarged ones. */
+static void row_between(const double *rows, int h, int width, int y, int height, double *out)
+{
+    int i;
+    double t;
+    sample_at(y, height, h, &i, &t);
+    const double *here = rows + (size_t)i * (size_t)width, *next = i + 1 < h ? here + width : here;
+    for (int x = 0; x < width; x++) out[x] = here[x] + t * (next[x] - here[x]);
+}
+
+en_status cam_resize(const double *from, int h, int w, double *to, int height, int width, en_error *e)
+{
+    double *rows = enlarge_rows(from, h, w, width);
+    if (!rows) return en_fail(e, EN_E_NOMEM, "map: out of memory");
+    for (int y = 0; y < height; y++) row_between(rows, h, width, y, height, to + (size_t)y * (size_t)width);
+    free(rows);
     return EN_OK;
+}
+
+/* Which of the h rows lies above row y; -1 past the end. */
+static int row_above(int h, int y, int height)
+{
+    int i = -1;
+    double t;
+    if (y < height) sample_at(y, height, h, &i, &t);
+    return i;
+}
+
+/* From one row to the next numbers rise or fall, rounded or not, so that an extreme is in the first or the last row between the two. */
+static extent extent_between(const double *rows, int h, int width, int height, double *line)
+{
+    extent e = nothing;
+    int before = -1, here = row_above(h, 0, height);
+    for (int y = 0, after; y < height; y++, before = here, here = after) {
+        after = row_above(h, y + 1, height);
+        if (before == here && here == after) continue;
+        row_between(rows, h, width, y, height, line);
+        extend(&e, line, (size_t)width);
+    }
+    return e;
 }
 
 en_status cam_finish_map(const double *raw, int h, int w, float *map, int height, int width, en_error *e)
 {
-    size_t small = (size_t)h * (size_t)w, large = (size_t)height * (size_t)width;
-    double *work = malloc((small + large) * sizeof *work), *full = work + small;
-    if (!work) return en_fail(e, EN_E_NOMEM, "map: out of memory");
-    memcpy(work, raw, small * sizeof *work);
-    cam_normalise(work, small);
-    en_status status = cam_resize(work, h, w, full, height, width, e);
-    if (status == EN_OK) {
-        extent x = extent_of(full, large); /* nothing is negative any more */
-        double range = range_of(x);
-        for (size_t i = 0; i < large; i++) map[i] = (float)((full[i] - x.least) / range);
+    size_t small = (size_t)h * (size_t)w;
+    double *work = malloc((small + (size_t)width) * sizeof *work), *line = work + small, *rows = NULL;
+    if (work) {
+        memcpy(work, raw, small * sizeof *work);
+        cam_normalise(work, small);
+        rows = enlarge_rows(work, h, w, width);
     }
+    if (rows) {
+        extent x = extent_between(rows, h, width, height, line); /* nothing is negative any more */
+        double factor = factor_of(x);
+        for (int y = 0; y < height; y++, map += width) {
+            row_between(rows, h, width, y, height, line);
+            for (int k = 0; k < width; k++) map[k] = (float)((line[k] - x.least) * factor);
+        }
+    }
+    en_status status = rows ? EN_OK : en_fail(e, EN_E_NOMEM, "map: out of memory");
+    free(rows);
     free(work);
     return status;
 }

@@ -284,6 +284,25 @@ TEST(a_peak_inside_is_stretched_to_the_full_scale)
     CHECK(map[112 * 224 + 112] == most && map[0] == 0);
 }
 
+/* Larger, of the same size, and smaller; against the three steps one after the other. */
+TEST(a_final_map_is_normalised_enlarged_and_normalised)
+{
+    static const int sizes[][4] = {{7, 7, 224, 224}, {3, 5, 11, 9}, {1, 4, 6, 6}, {6, 2, 6, 8}, {9, 7, 4, 5}};
+    static double raw[63], full[224 * 224];
+    static float map[224 * 224];
+    for (int i = 0; i < 5; i++) {
+        const int *s = sizes[i], pixels = s[2] * s[3];
+        en_error e;
+        for (int k = 0; k < s[0] * s[1]; k++) raw[k] = t_uniform(1, 2);
+        finish(raw, s[0], s[1], map, s[2], s[3]);
+        cam_normalise(raw, (size_t)(s[0] * s[1]));
+        CHECK_OK(cam_resize(raw, s[0], s[1], full, s[2], s[3], &e), e);
+        cam_normalise(full, (size_t)pixels);
+        check_near(map, full, pixels, 6e-8);
+        for (int k = 0; k < pixels; k++) CHECK(map[k] >= 0);
+    }
+}
+
 TEST(maps_that_say_nothing_become_zeros)
 {
     static const double rows[][4] = {{-1, -2, 0, -3}, {0, 0, 0, 0}, {2, 2, 2, 2}};
