@@ -106,6 +106,21 @@ static int turns_over(const conv_geometry *m)
 
 size_t conv_back_floats(const conv_geometry *m) { return turns_over(m) ? KN_T_DEPTH * ((size_t)m->form.panels * EN_LANES + TURN_ROWS) : 0; }
 
+/* Channels c0 .. c0+depth-1 of all panels, [o][16] for each sixteen of them, `line` floats from one to the next. They are pieces of 4 KB, too far apart
+ * for the processor to see which one is next. */
+static void turn_panels(const backward_job *j, int c0, int depth, float *turned, size_t line)
+{
+    enum { SQUARE = EN_LANES * EN_LANES, AHEAD = 2 };
+    const panel_form *f = &j->m->form;
+    for (int p = 0; p < f->panels; p++)
+        for (int c = 0; c < depth; c += EN_LANES) {
+            const float *from = j->packed + ((size_t)p * (size_t)f->depth + (size_t)(c0 + c)) * EN_LANES, *ahead = from + AHEAD * (size_t)f->depth * EN_LANES;
+            for (int i = 0; i < EN_LANES && p + AHEAD < f->panels; i++) __builtin_prefetch(ahead + i * EN_LANES);
+            j->call->kernels->transpose(depth - c < EN_LANES ? depth - c : EN_LANES, EN_LANES, from, EN_LANES,
+                                        turned + (size_t)(c / EN_LANES) * line + (size_t)p * SQUARE, EN_LANES);
+        }
+}
+
 static void backward_turned(void *arg, int piece, int worker)
 {
     const backward_job *j = arg;
@@ -114,11 +129,7 @@ static void backward_turned(void *arg, int piece, int worker)
     int c0 = piece * KN_T_DEPTH, depth = m->c - c0 < KN_T_DEPTH ? m->c - c0 : KN_T_DEPTH, blocks = en_blocks(depth), pixels = m->p * m->q;
     size_t line = (size_t)m->form.panels * EN_LANES * EN_LANES;
     float *turned = j->call->worker_scratch + (size_t)worker * j->call->node->worker_scratch, *product = turned + KN_T_DEPTH / EN_LANES * line;
-    for (int p = 0; p < m->form.panels; p++)
-        for (int b = 0; b < blocks; b++)
-            j->call->kernels->transpose(depth - b * EN_LANES < EN_LANES ? depth - b * EN_LANES : EN_LANES, EN_LANES,
-                                        j->packed + ((size_t)p * (size_t)m->form.depth + (size_t)(c0 + b * EN_LANES)) * EN_LANES, EN_LANES,
-                                        turned + (size_t)b * line + (size_t)p * EN_LANES * EN_LANES, EN_LANES);
+    turn_panels(j, c0, depth, turned, line);
     kn_gemm g = {.a_row = EN_LANES, .a_block = (ptrdiff_t)pixels * EN_LANES, .tap = &tap, .taps = 1, .depth = m->o, .b = turned, .b_panel = line,
                  .c = product, .c_row = EN_LANES, .c_panel = TURN_ROWS * EN_LANES, .runs = 1, .panels = blocks};
     for (int image = 0; image < j->call->images; image++)
