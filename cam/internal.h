@@ -3,6 +3,7 @@
 #ifndef CAM_INTERNAL_H
 #define CAM_INTERNAL_H
 
+#include "cam/final.h"
 #include "cam/methods.h"
 #include "cam/shapleycam.h"
 #include "cam/utility.h"

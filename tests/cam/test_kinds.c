@@ -3,6 +3,8 @@
  * H A. Numbers against double precision are in test_golden_methods.c; here stand laws. */
 #include "tests/cam/golden.h"
 
+#include "cam/final.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
