@@ -211,6 +211,11 @@ TEST(vgg16_has_the_bits_it_always_had)
     check_pinned("vgg16", 112, (print){0x9bae7d3e3f820421, 0xdbb35c535c86ec88, 0xaa5413a97c41e2aa, 0xc43e34ca1f352404});
 }
 
+TEST(resnet18_has_the_bits_it_always_had)
+{
+    check_pinned("resnet18", 112, (print){0xcec585ad538bfdd1, 0x278d0319026e3c79, 0x1c6077caa506fb85, 0x88d62887c565ecba});
+}
+
 TEST(resnext50_has_the_bits_it_always_had)
 {
     check_pinned("resnext50", 96, (print){0x66db528c3728d2f7, 0xc8c7f5cff7e0ffbc, 0xa66855a0ce5f26a8, 0x5436d6c73d42f839});
