@@ -23,7 +23,9 @@ typedef struct subject {
 static int open_net(const char *name, const bench_options *o, subject *s)
 {
     s->threads = (int32_t)o->threads;
-    return !cam_net_open(name, o->weights ? o->weights : "seeded", &s->net, &s->e) || (fprintf(stderr, "cam_bench: %s\n", s->e.text), 0);
+    if (!cam_net_open(name, o->weights ? o->weights : "seeded", &s->net, &s->e)) return 1;
+    fprintf(stderr, "cam_bench: %s\n", s->e.text);
+    return 0;
 }
 
 static int open_subject(const char *name, const bench_options *o, subject *s)
@@ -65,41 +67,39 @@ static double time_once(subject *s, int ctx, int kind)
 }
 
 /* All kinds in turns. Of each kind the second of two runs counts, which finds in the caches what the first has left there. Shortest times, and medians of
- * what a turn says of a kind over the forward pass. */
+ * what a turn says of a kind over the forward pass; returns how many turns there were, 0 on failure. */
 static int times_of(subject *s, int tenths, double best[KINDS], double ratio[KINDS])
 {
     static double ratios[KINDS][MOST_TURNS];
-    double start = 0, took[KINDS];
+    double start = bench_now(), took[KINDS];
     int turns = 0;
-    for (int n = -1; n < 7 || (n < MOST_TURNS && bench_now() - start < 0.3 * tenths); n++) {
-        if (n == 0) start = bench_now();
+    for (int k = 0; k < KINDS; k++) best[k] = 1e30;
+    while (turns < 7 || (turns < MOST_TURNS && bench_now() - start < 0.3 * tenths)) {
         for (int k = 0; k < KINDS; k++) {
             if (time_once(s, k, k) < 0) return 0;
             took[k] = time_once(s, k, k);
             if (took[k] < 0) return 0;
-        }
-        for (int k = 0; k < KINDS && n >= 0; k++) {
             best[k] = took[k] < best[k] ? took[k] : best[k];
-            ratios[k][n] = took[k] / took[0];
-            turns = n + 1;
         }
+        for (int k = 0; k < KINDS; k++) ratios[k][turns] = took[k] / took[0];
+        turns++;
     }
     for (int k = 0; k < KINDS; k++) ratio[k] = bench_median(ratios[k], turns);
-    return 1;
+    return turns;
 }
 
 int bench_nets(const bench_options *o)
 {
     const char *name;
-    printf("networks, %ld threads%21s forward ms   shapleycam pre_pool      conv\n", o->threads, "");
+    printf("networks, %ld threads: shortest times, and medians of a turn's ratios\n%45s forward ms   shapleycam pre_pool      conv          turns\n", o->threads, "");
     for (int i = 0; (name = cam_list("nets", i)); i++) {
         subject s;
         if (!bench_wants(o, name)) continue;
-        double best[KINDS] = {1e30, 1e30, 1e30}, ratio[KINDS];
-        int ok = open_subject(name, o, &s) && times_of(&s, (int)o->tenths, best, ratio);
+        double best[KINDS], ratio[KINDS];
+        int turns = open_subject(name, o, &s) ? times_of(&s, (int)o->tenths, best, ratio) : 0;
         close_subject(&s);
-        if (!ok) return 1;
-        printf("  %-41s %9.2f     %9.2f (%.3f) %9.2f (%.3f)\n", name, 1e3 * best[0], 1e3 * best[1], ratio[1], 1e3 * best[2], ratio[2]);
+        if (!turns) return 1;
+        printf("  %-41s %9.2f     %9.2f (%.3f) %9.2f (%.3f) %8d\n", name, 1e3 * best[0], 1e3 * best[1], ratio[1], 1e3 * best[2], ratio[2], turns);
         fflush(stdout);
     }
     return 0;
@@ -279,7 +279,8 @@ int bench_interactive(const bench_options *o)
 {
     subject s;
     char line[64];
-    if (!o->net || !open_subject(o->net, o, &s)) return fprintf(stderr, "cam_bench: --interactive wants one --net\n"), 1;
+    if (!o->net) return fprintf(stderr, "cam_bench: --interactive wants one --net\n"), 2;
+    if (!open_subject(o->net, o, &s)) return close_subject(&s), 1;
     int failed = time_once(&s, 0, 0) < 0;
     printf("ready\n");
     fflush(stdout);

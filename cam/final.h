@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 /* From raw to final in three steps, as the reference implementation has them. Normalise: negative values count as 0, subtract the minimum,
- * divide by 1e-7 + the maximum of what is left; one number that is not finite makes all NaN. */
+ * divide by 1e-7 + the maximum of what is left (multiply by its reciprocal); one number that is not finite makes all NaN. */
 void cam_normalise(double *x, size_t n);
 /* Enlarge (or shrink): bilinear, half-pixel centres, no anti-aliasing; places are exact fractions. to: [height, width]. */
 en_status cam_resize(const double *from, int h, int w, double *to, int height, int width, en_error *e);

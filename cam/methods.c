@@ -161,7 +161,7 @@ static int looks_at_channel(const cam_method *m)
     return m->field == plus_plus || m->field == share_of_gradient || m->field == share_of_shapley || m->field == outstanding;
 }
 
-/* The products P of channel k: of the activation and the field, or what the field is over space. */
+/* The products P of channel k: the activation times the field at each position, or times its mean or sum over space. */
 static void products_of(const cam_method *m, const cam_site *c, size_t k, double *p)
 {
     cam_channel h = {0};

@@ -12,10 +12,10 @@ static const double ln2_high = 0x1.62e42feep-1, ln2_low = 0x1.a39ef35793c76p-33;
 static const double inverse_factorial[14] = {1, 1, 1. / 2, 1. / 6, 1. / 24, 1. / 120, 1. / 720, 1. / 5040, 1. / 40320, 1. / 362880, 1. / 3628800,
                                              1. / 39916800, 1. / 479001600, 1. / 6227020800};
 
-/* 2^k for -1023 < k < 1024, of k + 2048 */
-static inline double power_of_two(uint64_t k)
+/* 2^(biased - 2048), for exponents from -1022 to 1023 */
+static inline double power_of_two(uint64_t biased)
 {
-    uint64_t bits = (k - 1025) << 52;
+    uint64_t bits = (biased - 1025) << 52;
     double power;
     memcpy(&power, &bits, sizeof power);
     return power;

@@ -114,10 +114,10 @@ static void turn_panels(const backward_job *j, int c0, int depth, float *turned,
     const panel_form *f = &j->m->form;
     for (int p = 0; p < f->panels; p++)
         for (int c = 0; c < depth; c += EN_LANES) {
-            const float *from = j->packed + ((size_t)p * (size_t)f->depth + (size_t)(c0 + c)) * EN_LANES, *ahead = from + AHEAD * (size_t)f->depth * EN_LANES;
-            for (int i = 0; i < EN_LANES && p + AHEAD < f->panels; i++) __builtin_prefetch(ahead + i * EN_LANES);
-            j->call->kernels->transpose(depth - c < EN_LANES ? depth - c : EN_LANES, EN_LANES, from, EN_LANES,
-                                        turned + (size_t)(c / EN_LANES) * line + (size_t)p * SQUARE, EN_LANES);
+            int channels = depth - c < EN_LANES ? depth - c : EN_LANES;
+            const float *from = j->packed + ((size_t)p * (size_t)f->depth + (size_t)(c0 + c)) * EN_LANES;
+            for (int i = 0; i < channels && p + AHEAD < f->panels; i++) __builtin_prefetch(from + (AHEAD * (size_t)f->depth + (size_t)i) * EN_LANES);
+            j->call->kernels->transpose(channels, EN_LANES, from, EN_LANES, turned + (size_t)(c / EN_LANES) * line + (size_t)p * SQUARE, EN_LANES);
         }
 }
 

@@ -52,6 +52,27 @@ TEST(values_gradients_and_products_are_those_worked_out_by_hand)
     check_near("softmax", s[2], 0.090030573170, 1e-12);
 }
 
+/* Exponentials are computed some at a time: three classes of 130, far apart, among others that are out of the question. */
+TEST(where_a_class_stands_among_many_changes_nothing)
+{
+    enum { MANY = 130 };
+    static const int place[] = {63, 64, 129};
+    static const float o[] = {2, 1, 0}, v[] = {1, -1, 2};
+    float far[MANY], along[MANY] = {0}, want[2][3], got[2][MANY];
+    for (int i = 0; i < MANY; i++) far[i] = -1e4f;
+    for (int i = 0; i < 3; i++) far[place[i]] = o[i], along[place[i]] = v[i];
+    for (cam_utility u = CAM_LOGIT; u < CAM_UTILITIES; u++) {
+        double value = cam_utility_at((cam_aim){u, 0, CAM_STRONGEST}, o, 3, v, want[0], want[1]);
+        check_near(cam_utility_name(u), cam_utility_at((cam_aim){u, place[0], CAM_STRONGEST}, far, MANY, along, got[0], got[1]), value, 1e-12);
+        for (int k = 0; k < 2; k++)
+            for (int i = 0, known = 0; i < MANY; i++) {
+                int is_known = i == place[known];
+                check_near(cam_utility_name(u), (double)got[k][i], is_known ? (double)want[k][known] : 0, 1e-7);
+                known += is_known && known < 2;
+            }
+    }
+}
+
 /* o moved by t along v; t and v are small powers of two and whole numbers, o is rounded, so that the move is exact. */
 static void move(const float *o, const float *v, float t, float *out)
 {

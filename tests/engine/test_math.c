@@ -69,13 +69,14 @@ TEST(exp_and_log_of_special_values_are_those_of_c)
 
 TEST(many_exponentials_have_the_bits_of_one_each)
 {
-    float x[67] = {INFINITY, -INFINITY, 710, -746, -745, -720, -0.0f, 0, 709};
+    float x[67] = {INFINITY, -INFINITY, 710, -746, -745, -720, -0.0f, 0, 709, NAN};
     double many[67];
-    for (int i = 9; i < 67; i++) x[i] = (float)t_uniform(-760, 720);
+    for (int i = 10; i < 67; i++) x[i] = (float)t_uniform(-760, 720);
     for (int n = 1; n <= 67; n += 11) {
         en_exps(x, n, 0.125, many);
-        for (int i = 0; i < n; i++) CHECK_MSG(many[i] == en_exp((double)x[i] - 0.125), "exp(%g - 1/8): %a, alone %a", (double)x[i], many[i], en_exp((double)x[i] - 0.125));
+        for (int i = 0; i < n; i++) {
+            double alone = en_exp((double)x[i] - 0.125);
+            CHECK_MSG(many[i] == alone || (isnan(x[i]) && isnan(many[i])), "exp(%g - 1/8): %a, alone %a", (double)x[i], many[i], alone);
+        }
     }
-    en_exps(&(float){NAN}, 1, 0, many);
-    CHECK(isnan(many[0]));
 }
