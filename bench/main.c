@@ -39,12 +39,33 @@ static const struct {
 /* clang-format on */
 enum { ROWS = sizeof rows / sizeof *rows, COMMANDS = sizeof commands / sizeof *commands };
 
+/* The first name of a list; returns the rest of it, NULL at its end. */
+static const char *first_of(const char *list, char name[64])
+{
+    size_t n = strcspn(list, ",");
+    snprintf(name, 64, "%.*s", (int)n, list);
+    return list[n] ? list + n + 1 : NULL;
+}
+
 int bench_wants(const bench_options *o, const char *net)
 {
-    size_t n = strlen(net);
-    for (const char *p = o->net; p && *p; p += strcspn(p, ","), p += *p == ',')
-        if (strcspn(p, ",") == n && !strncmp(p, net, n)) return 1;
+    char name[64];
+    for (const char *rest = o->net; rest;) {
+        rest = first_of(rest, name);
+        if (net_same_name(name, net)) return 1;
+    }
     return !o->net;
+}
+
+/* Whether all networks of the list exist; says which one does not. */
+static int nets_exist(const char *list)
+{
+    char name[64];
+    while (list) {
+        list = first_of(list, name);
+        if (!net_arch_find(name)) return fprintf(stderr, "cam_bench: no network is called '%s'\n", name), 0;
+    }
+    return 1;
 }
 
 static int usage(int status)
@@ -66,6 +87,7 @@ int main(int argc, char **argv)
         return usage(2);
     }
     if (o.help) return usage(0);
+    if (!nets_exist(o.net)) return 2;
     if (operands) o.what = argv[1];
     if (o.interactive) return bench_interactive(&o);
     double load[3] = {0};
