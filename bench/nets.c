@@ -9,8 +9,8 @@
 #include <string.h>
 
 /* What a context is asked for: a forward pass, or a map at a layer. */
-static const char *const kinds[] = {NULL, "pre_pool", "conv"};
-enum { KINDS = sizeof kinds / sizeof *kinds, MOST_TURNS = 1000 };
+enum { FORWARD, PRE_POOL, CONV, KINDS };
+static const char *const layers[KINDS] = {[PRE_POOL] = "pre_pool", [CONV] = "conv"};
 
 typedef struct subject {
     cam_net *net;
@@ -56,15 +56,17 @@ static void close_subject(subject *s)
 static double time_once(subject *s, int ctx, int kind)
 {
     static float logits[1000];
-    cam_request q = {.size = sizeof q, .method = "shapleycam", .utility = "rest", .layer = kinds[kind], .cls = CAM_TOP1};
+    cam_request q = {.size = sizeof q, .method = "shapleycam", .utility = "rest", .layer = layers[kind], .cls = CAM_TOP1};
     cam_result result;
     double start = bench_now();
     cam_status status = s->ctx[ctx] ? CAM_OK : cam_ctx_new(s->net, &(cam_options){.size = sizeof(cam_options), .threads = s->threads}, &s->ctx[ctx], &s->e);
-    if (!status && kinds[kind]) status = cam_explain(s->ctx[ctx], cam_image_input(s->image), &q, 1, &result, &s->e);
-    if (!status && !kinds[kind]) status = cam_forward(s->ctx[ctx], cam_image_input(s->image), logits, &s->e);
+    if (!status && layers[kind]) status = cam_explain(s->ctx[ctx], cam_image_input(s->image), &q, 1, &result, &s->e);
+    if (!status && !layers[kind]) status = cam_forward(s->ctx[ctx], cam_image_input(s->image), logits, &s->e);
     if (status) return fprintf(stderr, "cam_bench: %s\n", s->e.text), -1;
     return bench_now() - start;
 }
+
+enum { MOST_TURNS = 1000 };
 
 /* All kinds in turns. Of each kind the second of two runs counts, which finds in the caches what the first has left there. Shortest times, and medians of
  * what a turn says of a kind over the forward pass; returns how many turns there were, 0 on failure. */
@@ -219,10 +221,10 @@ int bench_start(const bench_options *o)
         for (int turn = 0; turn < 7 && !failed; turn++) {
             close_net(&s);
             double start = bench_now();
-            failed = !open_net(name, o, &s) || time_once(&s, 0, 1) < 0;
+            failed = !open_net(name, o, &s) || time_once(&s, PRE_POOL, PRE_POOL) < 0;
             if (bench_now() - start < first) first = bench_now() - start;
             for (int n = 0; n < 7 && !failed; n++) {
-                double took = time_once(&s, 0, 1);
+                double took = time_once(&s, PRE_POOL, PRE_POOL);
                 if (took < again) again = took;
             }
         }
@@ -240,7 +242,7 @@ int bench_steady(const bench_options *o)
     if (!open_subject(o->net, o, &s)) return close_subject(&s), 1;
     int failed = 0;
     for (long i = 1; i <= o->runs && !failed; i++) {
-        failed = time_once(&s, 0, 0) < 0 || time_once(&s, 0, i % 2 ? 1 : 2) < 0; /* one context, which builds graphs anew */
+        failed = time_once(&s, 0, FORWARD) < 0 || time_once(&s, 0, i % 2 ? PRE_POOL : CONV) < 0; /* one context, which builds graphs anew */
         if (i == 10 || i == o->runs / 2 || i == o->runs) printf("after %6ld forward passes and maps: %ld kB resident\n", i, resident_kilobytes());
     }
     close_subject(&s);
@@ -281,11 +283,11 @@ int bench_interactive(const bench_options *o)
     char line[64];
     if (!o->net) return fprintf(stderr, "cam_bench: --interactive wants one --net\n"), 2;
     if (!open_subject(o->net, o, &s)) return close_subject(&s), 1;
-    int failed = time_once(&s, 0, 0) < 0;
+    int failed = time_once(&s, FORWARD, FORWARD) < 0;
     printf("ready\n");
     fflush(stdout);
     while (!failed && fgets(line, sizeof line, stdin) && strncmp(line, "quit", 4)) {
-        int kind = !strncmp(line, "cam", 3) ? 1 : !strncmp(line, "conv", 4) ? 2 : 0;
+        int kind = !strncmp(line, "cam", 3) ? PRE_POOL : !strncmp(line, "conv", 4) ? CONV : FORWARD;
         double took = time_once(&s, kind, kind);
         failed = took < 0;
         printf("%.6f\n", 1e3 * took);
