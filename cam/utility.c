@@ -63,15 +63,14 @@ int cam_rival_of(const float *o, int classes, cam_aim aim)
     return d < 0 ? aim.cls : d;
 }
 
-/* o_c - o_d; against itself a class has a contrast of 0. */
-static double contrast(const float *o, int classes, cam_aim aim, float *gradient, float *hvp)
+/* o_c - o_d, or o_c alone if d is negative; against itself a class has a contrast of 0. */
+static double linear(const float *o, int classes, int c, int d, float *gradient, float *hvp)
 {
-    int d = cam_rival_of(o, classes, aim);
     for (int i = 0; i < classes; i++) {
-        if (gradient) gradient[i] = (float)((i == aim.cls) - (i == d));
+        if (gradient) gradient[i] = (float)((i == c) - (i == d));
         if (hvp) hvp[i] = 0;
     }
-    return (double)o[aim.cls] - (double)o[d];
+    return (double)o[c] - (d < 0 ? 0 : (double)o[d]);
 }
 
 /* The classes whose logits are nearest to o_c, nearest first; returns how many there are. */
@@ -96,12 +95,8 @@ static int rivals_of(const float *o, int classes, int c, int rival[RIVALS])
 static double finer(const float *o, int classes, int c, const float *v, float *gradient, float *hvp)
 {
     int rival[RIVALS], count = rivals_of(o, classes, c, rival);
-    double q[RIVALS], total = 0, a = 0, m = 0, da = 0;
-    for (int i = 0; i < classes; i++) {
-        if (gradient) gradient[i] = i == c;
-        if (hvp) hvp[i] = 0;
-    }
-    if (count == 0) return (double)o[c];
+    double q[RIVALS], total = 0, a = 0, m = 0, da = 0, alone = linear(o, classes, c, -1, gradient, hvp);
+    if (count == 0) return alone;
     double most = (double)o[rival[0]];
     for (int i = 1; i < count; i++) most = fmax(most, (double)o[rival[i]]);
     for (int i = 0; i < count; i++) total += q[i] = en_exp((double)o[rival[i]] - most);
@@ -115,25 +110,25 @@ static double finer(const float *o, int classes, int c, const float *v, float *g
         if (gradient) gradient[rival[i]] = (float)(-q[i] * up);
         if (hvp && v) hvp[rival[i]] = (float)(-q[i] * (((double)v[rival[i]] - m) * up + (double)v[rival[i]] - da));
     }
-    return (double)o[c] - a;
+    return alone - a;
 }
 
 double cam_utility_at(cam_aim aim, const float *o, int classes, const float *v, float *gradient, float *hvp)
 {
     cam_utility u = aim.utility;
     int c = aim.cls;
-    if (u == CAM_CONTRAST) return contrast(o, classes, aim, gradient, hvp);
+    if (cam_utility_is_linear(u)) return linear(o, classes, c, u == CAM_LOGIT ? -1 : cam_rival_of(o, classes, aim), gradient, hvp);
     if (u == CAM_FINER) return finer(o, classes, c, v, gradient, hvp);
     view t = view_from(o, classes, c, v);
     double target = (double)o[c], sc = en_exp(target - t.l), s[SOME];
-    double value = u == CAM_LOGIT ? target : u == CAM_SOFTMAX ? sc : u == CAM_LOGSOFTMAX ? target - t.l : target + (target - t.l);
+    double value = u == CAM_SOFTMAX ? sc : u == CAM_LOGSOFTMAX ? target - t.l : target + (target - t.l);
     for (int first = 0, count; first < classes && (gradient || hvp); first += count) {
         count = some_exps(o, classes, first, t.l, s);
         for (int i = first; i < first + count; i++) {
-            double si = s[i - first], e = i == c, es = i == c ? t.others : -si; /* e - s */
+            double si = s[i - first], es = i == c ? t.others : -si; /* e - s */
             double bend = v ? si * ((double)v[i] - (double)v[c] - t.mean) : 0;
-            if (gradient) gradient[i] = (float)(u == CAM_LOGIT ? e : u == CAM_SOFTMAX ? sc * es : u == CAM_LOGSOFTMAX ? es : e + es);
-            if (hvp) hvp[i] = (float)(u == CAM_LOGIT ? 0 : u == CAM_SOFTMAX ? -sc * t.mean * es - sc * bend : -bend);
+            if (gradient) gradient[i] = (float)(u == CAM_SOFTMAX ? sc * es : u == CAM_LOGSOFTMAX ? es : (i == c) + es);
+            if (hvp) hvp[i] = (float)(u == CAM_SOFTMAX ? -sc * t.mean * es - sc * bend : -bend);
         }
     }
     return value;
